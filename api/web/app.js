@@ -4,7 +4,8 @@ import { draw } from "./chart.js";
 import { ask, follow, list, now } from "./feed.js";
 import { listen } from "./gestures.js";
 import { find, joined, make, makeCard, readTables, showCard, words, write } from "./panels.js";
-import { MAX_TICKS, moved, movingAverage, nearest, resolution, search, within, zoomed } from "./scale.js";
+import { MAX_TICKS, moved, nearest, resolution, search, within, zoomed } from "./scale.js";
+import { pointOf } from "./series.js";
 import { DAY, change, grouped, milliseconds, moment, span } from "./text.js";
 
 const { abs, ceil, floor, max, min, round } = Math;
@@ -18,7 +19,7 @@ const pairs = new Map();
 /** The view: its pairs, its length in milliseconds, whether that fits the history, and its end (now if undefined). */
 let [chosen, length, isFitted, until] = [[], DAY];
 let [connection, reason] = ["connecting"];
-let since, cursor, loading, unread, later, frame, spoken;
+let since, cursor, loading, unread, isReading, frame, spoken;
 let timeAt = () => 0;
 
 function shown() {
@@ -54,43 +55,42 @@ function recall() {
 	for (const name of ["candles", "table"]) controls[name].checked = address.has(name);
 }
 
-/** A candle or tick as a point. `text` keeps the digits of the log. */
-function pointOf({ slot, price, backfilled, start = slot, open = price, high = price, low = price, close = price }) {
-	return { time: +new Date(start), open: +open, high: +high, low: +low, close: +close, past: backfilled, text: { open, high, low, close } };
-}
-
 /** Loads the data of the view. */
 async function read(pair, signal) {
 	const lead = max(average(), length / 8);
 	const { candles, step } = resolution(length, pair.interval, controls.candles.checked && controls.clientWidth / 6, lead);
 	const start = view().from - lead;
 	const to = until < pair.newest ? ceil(until + step) : "";
+	pair.range = undefined;
+	if (pair.step === step && pair.candles === candles && pair.to === to && pair.start <= start) return;
 	const path = (route, from) => `v1/prices/${pair.name}/${route}from=${floor(from)}`;
 	const [items, gapItems] = await Promise.all([
 		list(path(candles ? `candles?interval=${candles}&` : "history?", start) + (to && `&to=${to}`), signal),
 		list(path("gaps?", min(start, present() - DAY)), signal),
 	]);
 	const points = items.map(pointOf);
-	Object.assign(pair, { candles, step, to, points, gapItems, averages: undefined, gaps: undefined, range: undefined, note: "no prices" });
+	Object.assign(pair, { candles, step, to, start, points, gapItems, gaps: undefined, range: undefined, note: "no prices" });
 	for (const event of pair.recent) append(pair, event);
 }
 
 /** Updates the page after the view has changed. */
-function look(pause = 0) {
+async function look(pause) {
 	if (isFitted) length = fitting();
 	for (const radio of controls.range) radio.checked = !until && Number(radio.value) === length;
 	canvas.hidden = controls.table.checked;
 	find("points").parentNode.hidden = !canvas.hidden;
-	for (const pair of pairs.values()) pair.averages = undefined;
 	redraw();
-	clearTimeout(later);
-	later = setTimeout(async () => {
-		remember();
-		loading?.abort();
-		const { signal } = (loading = new AbortController());
-		await Promise.all(shown().map((pair) => read(pair, signal))).then(() => (unread = undefined), (error) => signal.aborted || (unread = error));
-		refresh();
-	}, pause);
+	loading?.abort();
+	const { signal } = (loading = new AbortController());
+	// Only the last of several calls loads.
+	await new Promise((resolve) => (pause ? setTimeout(resolve, pause) : resolve()));
+	if (signal.aborted) return;
+	remember();
+	await Promise.all(shown().map((pair) => read(pair, signal))).then(() => (unread = undefined), (error) => signal.aborted || (unread = error));
+	if (signal.aborted) return;
+	loading = undefined;
+	redraw();
+	refresh();
 }
 
 function know({ pair: name, interval, origin }) {
@@ -110,12 +110,14 @@ function know({ pair: name, interval, origin }) {
 
 async function begin() {
 	const { items } = await ask("v1/pairs");
-	const [oldest] = items.length ? (await ask(`v1/prices/${items[0].pair}/history?order=asc&limit=1`)).items : [];
-	since = Date.parse(oldest?.slot);
 	pairs.clear();
 	find("cards").replaceChildren();
 	for (const item of items) Object.assign(know(item), { stale: item.stale, newest: Date.parse(item.slot) });
 	look();
+	if (items.length) ask(`v1/prices/${items[0].pair}/history?order=asc&limit=1`).then(({ items: [oldest] }) => {
+		since = Date.parse(oldest?.slot);
+		if (isFitted && length !== fitting()) look();
+	}, () => {});
 }
 
 function take(event) {
@@ -125,14 +127,14 @@ function take(event) {
 	pair.time = pair.newest = time;
 	pair.arrived = performance.now();
 	if (event.kind === "gap") pair.gap = event;
-	else Object.assign(pair, { before: pair.tick?.price, tick: event, gap: undefined, stale: false, averages: undefined });
+	else Object.assign(pair, { before: pair.tick?.price, tick: event, gap: undefined, stale: false });
 	pair.recent = [...pair.recent.slice(-99), event];
 	append(pair, event);
 	redraw();
 }
 
 /** Appends a new event to the data, unless the data ends in the past. */
-function append(pair, { kind, price, slot, ...gap }) {
+function append(pair, { kind, price, slot, backfilled, ...gap }) {
 	const { points, candles, step, to, gapItems } = pair;
 	if (kind === "gap") {
 		if (gapItems.at(-1)?.to >= slot) return;
@@ -142,14 +144,16 @@ function append(pair, { kind, price, slot, ...gap }) {
 	}
 	const [time, end] = [Date.parse(slot), points.at(-1)?.time ?? 0];
 	if (to || time <= end) return;
-	if (points.length > 4 * MAX_TICKS) points.splice(0, MAX_TICKS);
-	if (!candles) return points.push(pointOf({ price, slot }));
+	if (points.length > 4 * MAX_TICKS) Object.assign(pair, { points: points.slice(MAX_TICKS), start: points[MAX_TICKS].time });
+	if (!candles) return pair.points.push(pointOf({ price, slot, backfilled }));
 	const isSame = time < end + step;
-	const item = isSame ? points.pop().text : { open: price, high: price, low: price };
+	// A new array, because lines only grow.
+	pair.points = points.slice(0, isSame ? -1 : undefined);
+	const item = isSame ? points.at(-1).text : { open: price, high: price, low: price };
 	item.close = price;
 	if (price - item.high > 0) item.high = price;
 	if (price - item.low < 0) item.low = price;
-	points.push(pointOf({ ...item, start: time - (time % step) }));
+	pair.points.push(pointOf({ ...item, start: time - (time % step) }));
 }
 
 // A hidden page gets no animation frames.
@@ -160,8 +164,15 @@ function paint() {
 	const seen = view();
 	if (cursor < seen.from) cursor = undefined;
 	for (const pair of pairs.values()) {
-		const { name, card, tick, origin, points, step, interval } = pair;
-		pair.seen = within(points, seen);
+		pair.seen = within(pair.points, seen);
+		pair.gaps ??= joined(pair.gapItems);
+		pair.label = until ? "" : pair.tick && grouped(pair.tick.price);
+	}
+	const panels = shown();
+	// The canvas comes first. If the cards changed before its size is read, the browser would compute the layout twice.
+	if (!canvas.hidden && panels.length) timeAt = draw(canvas, { panels, view: seen, cursor, candles: controls.candles.checked, average: average() });
+	for (const pair of pairs.values()) {
+		const { name, card, origin, interval } = pair;
 		const [first, last] = [pair.seen[0], pair.seen.at(-1)];
 		// The change is since the first point.
 		const start = first?.time ?? 0;
@@ -170,14 +181,9 @@ function paint() {
 		// A replay is at least as fast as real time.
 		const hasEnded = performance.now() - pair.arrived > 1.5 * interval + 2_000;
 		const replay = origin === "replay" && (hasEnded ? "recording ended" : "replayed");
-		pair.gaps ??= joined(pair.gapItems);
-		pair.averages ??= movingAverage(points, average(), step);
-		pair.label = until ? "" : tick && grouped(tick.price);
 		card.ariaPressed = names().includes(name);
 		showCard(card, { ...pair, replay, isConnected: connection === "live", move, range });
 	}
-	const panels = shown();
-	if (!canvas.hidden && panels.length) timeAt = draw(canvas, { panels, view: seen, cursor, candles: controls.candles.checked, average: span(average()) });
 	showState(panels);
 }
 
@@ -192,7 +198,7 @@ function showState(panels) {
 	write(find("banner"), [trouble, ORIGINS[origin]].filter(Boolean).join(" "));
 	find("key").hidden = !isRefused;
 	const state = connection !== "live" ? connection : stale ? "stale" : "";
-	document.title = tick ? `${state} ${grouped(tick.price)} ${name} · Tickwell` : "Tickwell";
+	write(document.querySelector("title"), tick ? `${state} ${grouped(tick.price)} ${name} · Tickwell`.trim() : "Tickwell");
 	const states = `${connection}${panels.map(({ tick, stale }) => [!tick, stale])}`;
 	if (states === spoken) return;
 	spoken = states;
@@ -201,7 +207,9 @@ function showState(panels) {
 
 /** Loads the tables, and which prices are stale. */
 async function refresh() {
-	if (connection !== "live") return;
+	// The chart comes first.
+	if (connection !== "live" || loading || isReading) return;
+	isReading = true;
 	try {
 		for (const item of (await ask("v1/pairs")).items) know(item).stale = item.stale;
 		if (!document.hidden) await readTables(shown());
@@ -209,6 +217,7 @@ async function refresh() {
 	} catch (error) {
 		reason = error;
 	}
+	isReading = false;
 	redraw();
 }
 

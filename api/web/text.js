@@ -50,4 +50,5 @@ export const moment = (time) => new Date(time).toISOString().slice(0, 19).replac
 /** "14:05:09" or "14:05" */
 export const clock = (time, end = 19) => moment(time).slice(11, end);
 
-export const date = (time) => new Date(time).toLocaleDateString("en-GB", { day: "numeric", month: "short", timeZone: "UTC" });
+const days = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", timeZone: "UTC" });
+export const date = (time) => days.format(time);

@@ -44,7 +44,8 @@ export async function launch(...more) {
 
 /**
  * Opens a page in a new browser context, as for a first-time visitor. `options` configures the context. `prepare` runs in
- * the page before the page's own scripts. Requests whose URL matches a key of `canned` get its JSON as their response.
+ * the page before the page's own scripts. Requests whose URL matches a key of `canned` get its JSON as their response,
+ * or no response if it is null.
  * `problems` collects the page's errors.
  */
 export async function visit(browser, url, options = {}, prepare = () => {}, canned = {}) {
@@ -67,7 +68,7 @@ export async function visit(browser, url, options = {}, prepare = () => {}, cann
       console.error(`violation of its content security policy: ${violatedDirective}, ${blockedURI} ${sample}`));
   });
   await page.addInitScript(prepare);
-  for (const [pattern, json] of Object.entries(canned)) await page.route(pattern, (route) => route.fulfill({ json }));
+  for (const [pattern, json] of Object.entries(canned)) await page.route(pattern, (route) => json && route.fulfill({ json }));
   await page.goto(url);
   return { page, problems, leave: () => context.close() };
 }

@@ -29,6 +29,7 @@ const FILES: &[File] = embedded![
     "icon.svg",
     "panels.js",
     "scale.js",
+    "series.js",
     "text.js",
 ];
 
