@@ -3,14 +3,14 @@
 import { draw } from "./chart.js";
 import { ask, follow, list, now } from "./feed.js";
 import { listen } from "./gestures.js";
-import { find, joined, make, makeCard, readTables, showCard, words, write } from "./panels.js";
+import { failures, find, joined, make, makeCard, readTables, showCard, words, write } from "./panels.js";
 import { MAX_TICKS, moved, nearest, resolution, search, within, zoomed } from "./scale.js";
 import { pointOf } from "./series.js";
-import { DAY, change, grouped, milliseconds, moment, span } from "./text.js";
+import { DAY, change, clock, date, grouped, milliseconds, moment, showLocal, span, zone } from "./text.js";
 
 const { abs, ceil, floor, max, min, round } = Math;
 
-const RANGES = ["10m", "1h", "6h", "1d", "7d", "30d", "365d"].map(milliseconds);
+const RANGES = ["10m", "1h", "6h", "1d", "7d", "30d", "360d"].map(milliseconds);
 const ORIGINS = { simulated: "Simulated: these prices are made up.", replay: "Replayed: these are not today's prices." };
 
 const canvas = find("chart");
@@ -19,7 +19,7 @@ const pairs = new Map();
 /** The view: its pairs, its length in milliseconds, whether that fits the history, and its end (now if undefined). */
 let [chosen, length, isFitted, until] = [[], DAY];
 let [connection, reason] = ["connecting"];
-let since, cursor, loading, unread, isReading, frame, spoken;
+let cursor, loading, unread, isReading, frame, spoken;
 let timeAt = () => 0;
 
 function shown() {
@@ -32,8 +32,13 @@ const names = () => shown().map(({ name }) => name);
 /** The current time, or the newest slot of a replay. */
 const present = () => max(0, ...[...pairs.values()].map(({ newest, origin }) => max(newest, origin === "replay" ? 0 : now())));
 const view = (to = until ?? present()) => ({ from: to - length, to });
-/** The shortest range that shows the whole history, up to a day. */
-const fitting = () => RANGES.find((range) => range >= min(DAY, present() - since)) ?? DAY;
+/** How long the history is: undefined while that is not known. */
+const age = () => {
+	const known = shown().map(({ since }) => since).filter((since) => since !== undefined);
+	return known.length ? present() - min(...known) : undefined;
+};
+/** The longest range that the history fills at least by half, up to a day. */
+const fitting = () => (age() === undefined ? DAY : (RANGES.findLast((range) => range <= min(DAY, 2 * age())) ?? RANGES[0]));
 const average = () => milliseconds(controls.average.value) || 0;
 
 function remember() {
@@ -52,7 +57,7 @@ function recall() {
 	until = max(0, min(address.get("to"), now())) || undefined;
 	chosen = address.get("pairs")?.split(",") ?? [];
 	controls.average.value = address.get("average") ?? "10m";
-	for (const name of ["candles", "table"]) controls[name].checked = address.has(name);
+	for (const name of ["candles", "table", "local"]) controls[name].checked = address.has(name);
 }
 
 /** Loads the data of the view. */
@@ -73,10 +78,21 @@ async function read(pair, signal) {
 	for (const event of pair.recent) append(pair, event);
 }
 
+function showRanges() {
+	for (const [index, radio] of [...controls.range].entries()) {
+		radio.checked = !until && Number(radio.value) === length;
+		// A range is empty if the one before it shows the whole history.
+		const isEmpty = RANGES[index - 1] >= age();
+		radio.parentNode.classList.toggle("empty", isEmpty);
+		radio.parentNode.title = isEmpty ? `shows no more than ${span(RANGES[index - 1])}: there are no older prices` : "";
+	}
+}
+
 /** Updates the page after the view has changed. */
 async function look(pause) {
 	if (isFitted) length = fitting();
-	for (const radio of controls.range) radio.checked = !until && Number(radio.value) === length;
+	showRanges();
+	showLocal(controls.local.checked);
 	canvas.hidden = controls.table.checked;
 	find("points").parentNode.hidden = !canvas.hidden;
 	redraw();
@@ -102,10 +118,19 @@ function know({ pair: name, interval, origin }) {
 			look();
 		};
 		find("cards").append(card);
-		pairs.set(name, { name, card, hue, newest: 0, points: [], recent: [], gapItems: [], note: "loading …" });
+		pairs.set(name, { name, card, hue, newest: 0, points: [], recent: [], gapItems: [], empty: [], note: "loading …" });
+		readSince(pairs.get(name));
 		look();
 	}
 	return Object.assign(pairs.get(name), { origin, interval: milliseconds(interval) });
+}
+
+/** Finds out when the history of a pair begins: never, as long as it has no price. */
+async function readSince(pair) {
+	const { items } = await ask(`v1/prices/${pair.name}/history?order=asc&limit=1`).catch(() => ({}));
+	if (items) pair.since = items.length ? Date.parse(items[0].slot) : Infinity;
+	showRanges();
+	if (isFitted && length !== fitting()) look();
 }
 
 async function begin() {
@@ -114,10 +139,6 @@ async function begin() {
 	find("cards").replaceChildren();
 	for (const item of items) Object.assign(know(item), { stale: item.stale, newest: Date.parse(item.slot) });
 	look();
-	if (items.length) ask(`v1/prices/${items[0].pair}/history?order=asc&limit=1`).then(({ items: [oldest] }) => {
-		since = Date.parse(oldest?.slot);
-		if (isFitted && length !== fitting()) look();
-	}, () => {});
 }
 
 function take(event) {
@@ -126,11 +147,22 @@ function take(event) {
 	if (time <= pair.time) return;
 	pair.time = pair.newest = time;
 	pair.arrived = performance.now();
+	// Streams do not send what was backfilled before.
+	const isSeam = !pair.tick && pair.points.at(-1)?.past;
 	if (event.kind === "gap") pair.gap = event;
 	else Object.assign(pair, { before: pair.tick?.price, tick: event, gap: undefined, stale: false });
 	pair.recent = [...pair.recent.slice(-99), event];
 	append(pair, event);
+	if (event.kind === "tick" && !(pair.since < time)) pair.since = time;
+	if (isSeam) reload(pair);
 	redraw();
+}
+
+/** Loads the data of a pair again. */
+function reload(pair) {
+	pair.start = undefined;
+	readSince(pair);
+	look();
 }
 
 /** Appends a new event to the data, unless the data ends in the past. */
@@ -165,6 +197,7 @@ function paint() {
 	if (cursor < seen.from) cursor = undefined;
 	for (const pair of pairs.values()) {
 		pair.seen = within(pair.points, seen);
+		pair.empty = emptyOf(pair, seen);
 		pair.gaps ??= joined(pair.gapItems);
 		pair.label = until ? "" : pair.tick && grouped(pair.tick.price);
 	}
@@ -187,14 +220,30 @@ function paint() {
 	showState(panels);
 }
 
+/** The parts of a view without records, and why. */
+function emptyOf({ since, newest, interval }, { from, to }) {
+	const found = [];
+	if (since > from && since < to) found.push({ from, to: since, cause: `no prices before ${date(since)} ${clock(since, 16)}` });
+	if (newest && to - newest > 6 * interval) found.push({ from: max(from, newest), to, cause: `no records since ${date(newest)} ${clock(newest, 16)}` });
+	return found;
+}
+
+/** How much of the past has been filled in, while that goes on. */
+function progress({ since, newest, moved }) {
+	if (performance.now() - moved < 5_000) return `Filling in the past: ${floor((100 * (newest - since)) / (present() - since)) || 0} %, up to ${date(newest)} ${clock(newest, 16)} ${zone()}.`;
+}
+
 function showState(panels) {
 	const [{ name, tick, candles, gap, stale, origin, seen } = {}] = panels;
 	const past = seen?.[0]?.past ? " Dashed or pale: filled in afterwards." : "";
 	write(find("drawn"), `Drawn: ${candles ? `${candles} candles` : "every tick"}. Shaded: gaps.${past}`);
-	write(find("state"), connection, connection);
+	const hasPrice = panels.some(({ tick }) => tick);
+	const filling = panels.map(progress).find(Boolean);
+	const shownState = connection !== "live" || hasPrice ? connection : filling ? "filling in" : "no price";
+	write(find("state"), shownState, shownState === "no price" && gap ? "bad" : shownState);
 	const isRefused = reason?.code === "unauthorized";
-	const why = isRefused && sessionStorage.apiKey ? "this key is not valid" : gap ? words(gap.cause) : (reason?.message ?? "waiting for a tick");
-	const trouble = !tick ? `No price yet: ${why}.` : connection === "offline" ? `Not connected: ${why}.` : connection === "live" && reason?.message;
+	const why = isRefused && sessionStorage.apiKey ? "this key is not valid" : gap ? failures() || words(gap.cause) : (reason?.message ?? "waiting for the first slot");
+	const trouble = filling ? filling : !tick ? `No price yet: ${why}.` : gap && failures() ? `No new price: ${failures()}.` : connection === "offline" ? `Not connected: ${why}.` : connection === "live" && reason?.message;
 	write(find("banner"), [trouble, ORIGINS[origin]].filter(Boolean).join(" "));
 	find("key").hidden = !isRefused;
 	const state = connection !== "live" ? connection : stale ? "stale" : "";
@@ -211,7 +260,16 @@ async function refresh() {
 	if (connection !== "live" || loading || isReading) return;
 	isReading = true;
 	try {
-		for (const item of (await ask("v1/pairs")).items) know(item).stale = item.stale;
+		for (const item of (await ask("v1/pairs")).items) {
+			const pair = know(item);
+			const slot = Date.parse(item.slot);
+			if (!pair.tick && pair.points.at(-1)?.past && slot > pair.newest && !(performance.now() - pair.moved < 900)) {
+				pair.moved = performance.now();
+				reload(pair);
+			}
+			pair.newest = max(pair.newest, slot);
+			pair.stale = item.stale;
+		}
 		if (!document.hidden) await readTables(shown());
 		reason = unread;
 	} catch (error) {
@@ -267,8 +325,9 @@ document.onvisibilitychange = () => {
 	refresh();
 };
 setInterval(redraw, 1_000);
-// Reload each 5 s. Screen readers speak each minute.
+// Reload each 5 s, or each second until there is a price. Screen readers speak each minute.
 setInterval(() => (unread || (isFitted && length < fitting()) ? look() : refresh()), 5_000);
+setInterval(() => shown().some(({ tick }) => tick) || refresh(), 1_000);
 setInterval(() => (spoken = ""), 60_000);
 (onhashchange = () => {
 	recall();

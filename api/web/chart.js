@@ -1,6 +1,6 @@
 import { nearest, priceMarks, priceRange, timeMarks, within } from "./scale.js";
 import { extendLine, extendMean, lineOf, meanOf } from "./series.js";
-import { DAY, clock, grouped, moment, places, span } from "./text.js";
+import { DAY, clock, grouped, moment, places, span, zone } from "./text.js";
 
 const { ceil, max, min, round } = Math;
 
@@ -75,10 +75,10 @@ export function draw(canvas, { panels, view, cursor, candles, average }) {
 		upright(time, 0);
 		if (x(time) > 20 && x(time) < right - 20) text(label, x(time), height - 12, { align: "center" });
 	}
-	text("UTC", right + 8, height - 12);
+	text(zone(), right + 8, height - 12);
 
 	panels.forEach((panel, index) => {
-		const { name, points, seen, candles: isCandles, step, gaps, range, extremes, marks, label, note, hue } = panel;
+		const { name, points, seen, candles: isCandles, step, gaps, empty, range, extremes, marks, label, note, hue } = panel;
 		/** What is kept of a panel, or made anew for other points or another size. */
 		const kept = (name, make, size, key) => {
 			const old = panel[name];
@@ -110,6 +110,10 @@ export function draw(canvas, { panels, view, cursor, candles, average }) {
 		pen.clip();
 		ink("gap");
 		for (const { from, to } of gaps) pen.fillRect(x(from), top + HEAD - 6, max(1, x(to) - x(from)), bottom - top - HEAD + 12);
+		for (const { from, to, cause } of [...gaps, ...empty]) {
+			const [left, end] = [max(x(from), 0), min(x(to), right)];
+			if (pen.measureText(cause).width + 16 < end - left) text(cause, (left + end) / 2, bottom - 16, { align: "center" });
+		}
 		if (!range) return pen.restore();
 		ink("grid");
 		for (const { price } of marks) level(y(price), right);

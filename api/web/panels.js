@@ -1,7 +1,7 @@
 // The cards, and the tables that explain the prices.
 
 import { ask, now } from "./feed.js";
-import { change, clock, grouped, milliseconds, moment, percent, places, span } from "./text.js";
+import { change, clock, grouped, milliseconds, moment, percent, places, span, zone } from "./text.js";
 
 export const find = (id) => document.getElementById(id);
 export const words = (code) => code.replaceAll("_", " ");
@@ -49,7 +49,7 @@ export function showCard(card, { tick, before, gap, stale, replay, isConnected, 
 
 const showQuotes = (records) =>
 	fill("quotes", records.map(({ pair, price, sequence, epoch, slot, quotes }) => [
-		heading(`${pair} at ${clock(slot)} UTC, epoch ${epoch}, `, make("a", `sequence ${sequence}`, { href: `v1/ticks/${sequence}` })),
+		heading(`${pair} at ${clock(slot)} ${zone()}, poller term ${epoch}, `, make("a", `record ${sequence}`, { href: `v1/ticks/${sequence}` })),
 		...(quotes ?? []).map(({ source, price: quoted, verdict }) =>
 			row(source, quoted && grouped(quoted), quoted && change(price, quoted, 3).percent, make("td", words(verdict), { className: verdict === "used" ? "up" : "bad" }))),
 	]));
@@ -63,11 +63,31 @@ const showAverages = (responses) =>
 		}),
 	]));
 
-const showSources = ({ items }) =>
+const UNREACHABLE = { dns: "no DNS", unreachable: "no connection", timeout: "no response", tls: "no valid certificate" };
+const NAMES = new Intl.ListFormat("en-GB");
+let failing = "";
+/** Which sources fail, and why: "Coinbase and Kraken cannot be reached (no DNS)" */
+export const failures = () => failing;
+
+function findFailures(items) {
+	const groups = new Map();
+	for (const { source, last_verdict, verdicts } of items) {
+		// A source that failed is not asked for a while. The failure before that is the reason.
+		const { used, backing_off, ...others } = verdicts;
+		const [cause] = last_verdict === "backing_off" ? Object.keys(others).sort((a, b) => others[b] - others[a]) : [last_verdict];
+		if (cause && cause !== "used") groups.set(cause, [...(groups.get(cause) ?? []), source[0].toUpperCase() + source.slice(1)]);
+	}
+	const told = [...groups].map(([cause, names]) => `${NAMES.format(names)} ${UNREACHABLE[cause] ? "cannot be reached" : "did not help"} (${UNREACHABLE[cause] ?? words(cause)})`);
+	failing = told.join("; ");
+}
+
+const showSources = ({ items }) => {
+	findFailures(items);
 	fill("sources", [items.map(({ source, share_used, verdicts, last_verdict }) => {
 		const { used, ...others } = verdicts;
 		return row(source, share(share_used), Object.entries(others).map(([verdict, count]) => `${words(verdict)} ${count}`).join(", "), words(last_verdict));
 	})]);
+};
 
 /** Joins adjacent gaps of one cause, from the tick before to the tick after. */
 export function joined(items) {
@@ -95,6 +115,7 @@ const showPoints = (panels) =>
 	]));
 
 export async function readTables(pairs) {
+	for (const element of document.querySelectorAll(".zone")) write(element, zone());
 	showGaps(pairs);
 	if (find("chart").hidden) showPoints(pairs);
 	const ticks = pairs.map(({ tick }) => tick).filter(Boolean);

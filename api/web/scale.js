@@ -1,6 +1,6 @@
 // Where things are drawn. Floating-point prices are precise enough for pixels.
 
-import { DAY, clock, date, grouped, milliseconds } from "./text.js";
+import { DAY, ahead, clock, date, grouped, milliseconds } from "./text.js";
 
 const { ceil, floor, max, min } = Math;
 
@@ -35,8 +35,9 @@ export function timeMarks(from, to, count) {
 	const rough = (to - from) / max(1, count);
 	const step = TIME_STEPS.find((step) => step >= rough) ?? ceil(rough / DAY) * DAY;
 	const marks = [];
-	for (let time = ceil(from / step) * step; time <= to; time += step) {
-		marks.push({ time, label: time % DAY ? clock(time, step < 60_000 ? 19 : 16) : date(time) });
+	const shift = ahead(from);
+	for (let time = ceil((from + shift) / step) * step - shift; time <= to; time += step) {
+		marks.push({ time, label: (time + ahead(time)) % DAY ? clock(time, step < 60_000 ? 19 : 16) : date(time) });
 	}
 	return marks;
 }
