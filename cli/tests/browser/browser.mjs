@@ -16,7 +16,7 @@ const INSTALLED = join(TOOLS, "browser/chromium");
 export const axe = () => createRequire(join(TOOLS, "node/")).resolve("axe-core/axe.min.js");
 
 /** The limit for waiting. It is so long that a passing test never reaches it, even on a slow machine. */
-export const DEADLINE_MILLIS = 30_000;
+export const DEADLINE_MILLIS = 120_000;
 
 /** The path of the browser's program. If there is none, throws an error that says what to do. */
 function find() {
