@@ -3,7 +3,7 @@
 import { draw } from "./chart.js";
 import { ask, follow, list, now } from "./feed.js";
 import { listen } from "./gestures.js";
-import { failures, find, joined, make, makeCard, readTables, showCard, words, write } from "./panels.js";
+import { failures, find, joined, make, makeCard, readTables, showCard, showSpark, words, write } from "./panels.js";
 import { MAX_TICKS, moved, nearest, resolution, search, within, zoomed } from "./scale.js";
 import { pointOf } from "./series.js";
 import { DAY, change, clock, date, grouped, milliseconds, moment, showLocal, span, zone } from "./text.js";
@@ -81,8 +81,8 @@ async function read(pair, signal) {
 function showRanges() {
 	for (const [index, radio] of [...controls.range].entries()) {
 		radio.checked = !until && Number(radio.value) === length;
-		// A range is empty if the one before it shows the whole history.
-		const isEmpty = RANGES[index - 1] >= age();
+		// A range is empty if the one before it shows almost the whole history.
+		const isEmpty = 1.05 * RANGES[index - 1] >= age();
 		radio.parentNode.classList.toggle("empty", isEmpty);
 		radio.parentNode.title = isEmpty ? `shows no more than ${span(RANGES[index - 1])}: there are no older prices` : "";
 	}
@@ -197,8 +197,9 @@ function paint() {
 	if (cursor < seen.from) cursor = undefined;
 	for (const pair of pairs.values()) {
 		pair.seen = within(pair.points, seen);
-		pair.empty = emptyOf(pair, seen);
 		pair.gaps ??= joined(pair.gapItems);
+		pair.progress = progress(pair);
+		pair.empty = emptyOf(pair, seen);
 		pair.label = until ? "" : pair.tick && grouped(pair.tick.price);
 	}
 	const panels = shown();
@@ -221,16 +222,18 @@ function paint() {
 }
 
 /** The parts of a view without records, and why. */
-function emptyOf({ since, newest, interval }, { from, to }) {
+function emptyOf({ since, newest, interval, gaps, progress }, { from, to }) {
 	const found = [];
-	if (since > from && since < to) found.push({ from, to: since, cause: `no prices before ${date(since)} ${clock(since, 16)}` });
-	if (newest && to - newest > 6 * interval) found.push({ from: max(from, newest), to, cause: `no records since ${date(newest)} ${clock(newest, 16)}` });
+	const begin = min(since, gaps[0]?.from ?? to, to);
+	if (begin > from) found.push({ from, to: begin, cause: since < to ? `no prices before ${date(since)} ${clock(since, 16)}` : "no records" });
+	if (progress) found.push({ from: newest, to, cause: "not filled in yet" });
+	else if (newest && to - newest > 6 * interval) found.push({ from: max(from, newest), to, cause: `no records since ${date(newest)} ${clock(newest, 16)}` });
 	return found;
 }
 
 /** How much of the past has been filled in, while that goes on. */
-function progress({ since, newest, moved }) {
-	if (performance.now() - moved < 5_000) return `Filling in the past: ${floor((100 * (newest - since)) / (present() - since)) || 0} %, up to ${date(newest)} ${clock(newest, 16)} ${zone()}.`;
+function progress({ tick, since, newest, moved }) {
+	if (!tick && performance.now() - moved < 5_000) return `Filling in the past: ${floor((100 * (newest - since)) / (present() - since)) || 0} %, up to ${date(newest)} ${clock(newest, 16)} ${zone()}.`;
 }
 
 function showState(panels) {
@@ -238,7 +241,7 @@ function showState(panels) {
 	const past = seen?.[0]?.past ? " Dashed or pale: filled in afterwards." : "";
 	write(find("drawn"), `Drawn: ${candles ? `${candles} candles` : "every tick"}. Shaded: gaps.${past}`);
 	const hasPrice = panels.some(({ tick }) => tick);
-	const filling = panels.map(progress).find(Boolean);
+	const filling = panels.map(({ progress }) => progress).find(Boolean);
 	const shownState = connection !== "live" || hasPrice ? connection : filling ? "filling in" : "no price";
 	write(find("state"), shownState, shownState === "no price" && gap ? "bad" : shownState);
 	const isRefused = reason?.code === "unauthorized";
@@ -271,6 +274,12 @@ async function refresh() {
 			pair.stale = item.stale;
 		}
 		if (!document.hidden) await readTables(shown());
+		for (const pair of pairs.values()) {
+			const { candles } = resolution(DAY, pair.interval, 100);
+			if (!pair.tick || now() - pair.sparked < 300_000) continue;
+			showSpark(pair.card, await list(`v1/prices/${pair.name}/candles?interval=${candles}&from=${present() - DAY}`));
+			pair.sparked = now();
+		}
 		reason = unread;
 	} catch (error) {
 		reason = error;

@@ -31,20 +31,33 @@ const fill = (id, groups) => {
 export function makeCard(name, hue) {
 	const parts = ["pair", "", "price", "", "", "bad"].map((className, index) => make("span", index ? "" : name, { className }));
 	const card = make("button", parts, { className: "card" });
+	const [spark, path] = ["svg", "polyline"].map((tag) => document.createElementNS("http://www.w3.org/2000/svg", tag));
+	for (const [key, value] of Object.entries({ viewBox: "0 0 100 24", preserveAspectRatio: "none", "aria-hidden": "true" })) spark.setAttribute(key, value);
+	spark.append(path);
+	card.append(spark);
 	card.style.setProperty("--line", `var(--${hue})`);
 	return card;
 }
 
-export function showCard(card, { tick, before, gap, stale, replay, isConnected, move, range }) {
+export function showCard(card, { tick, before, gap, stale, replay, progress, isConnected, move, range }) {
 	const [, fresh, price, last, moves, why] = card.children;
-	const trouble = !tick ? "no price yet" : !isConnected ? "not connected" : stale && "stale";
+	const trouble = !tick ? (progress ? "filling in" : "no price yet") : !isConnected ? "not connected" : stale && "stale";
 	const age = tick && ` · ${replay ? moment(tick.slot) : `${span(now() - Date.parse(tick.slot))} ago`}`;
 	write(fresh, `${trouble || replay || "fresh"}${age ?? ""}`, `fresh ${trouble ? "bad" : ""}`);
 	write(price, tick ? grouped(tick.price) : "–", `price ${trouble ? "old" : ""}`);
 	const step = tick && before && change(before, tick.price);
 	write(last, step?.amount ?? "", `arrow ${step?.direction ?? ""}`);
-	write(moves, move ? `${move.percent} (${move.amount}) ${range}` : "", `arrow ${move?.direction ?? ""}`);
+	write(moves, move && tick ? `${move.percent} (${move.amount}) ${range}` : "", `arrow ${(tick && move?.direction) || ""}`);
 	write(why, gap ? `no price: ${words(gap.cause)}` : "");
+}
+
+/** Draws a small line of candles on a card. */
+export function showSpark(card, candles) {
+	const points = candles.map(({ start, close }) => [Date.parse(start), +close]);
+	const [times, closes] = [0, 1].map((place) => points.map((point) => point[place]));
+	const [low, high] = [Math.min(...closes), Math.max(...closes)];
+	const scaled = ([time, close]) => [(100 * (time - times[0])) / (times.at(-1) - times[0] || 1), 23 - (22 * (close - low)) / (high - low || 1)];
+	card.lastChild.firstChild.setAttribute("points", points.map(scaled).join(" "));
 }
 
 const showQuotes = (records) =>

@@ -10,7 +10,7 @@ export default async function ({ browser, url }) {
   const { page, plot, address, isLive, goodbye } = await arrive(browser, `${url}/#range=1h&average=10m`, {}, held);
   await isLive();
   for (const [panel, pair] of PAIRS.entries()) await until(`a line of ${pair}`, () => plot(panel), ({ line }) => width(line) > 0);
-  const loaded = () => page.evaluate(() => performance.getEntriesByType("resource").map(({ name }) => name).filter((name) => /history\?from|candles/.test(name)));
+  const loaded = () => page.evaluate(() => performance.getEntriesByType("resource").map(({ name }) => name).filter((name) => /(history|candles)\?from/.test(name)));
   assert.deepEqual((await loaded()).map((request) => new URL(request).pathname), PAIRS.map((pair) => `/v1/prices/${pair}/history`));
 
   // The prices of an hour include those of 10 minutes.
