@@ -124,9 +124,9 @@ format:
     cargo fmt --manifest-path testkit/fuzz/Cargo.toml
     cargo fmt --manifest-path bench/Cargo.toml
 
-# Run a benchmark (store, rebuild, http, streams, telemetry or page) and write bench/results; bench/README.md has the options
+# Run all benchmarks, or one (store, rebuild, http, streams, telemetry, peers, page); bench/README.md has the options
 [group('check')]
-bench *arguments="store":
+bench *arguments="all":
     scripts/bench {{ arguments }}
 
 # Build the image, named tickwell or $TICKWELL_IMAGE; for podman, set CONTAINER_ENGINE=podman BUILDAH_FORMAT=docker

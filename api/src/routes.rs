@@ -60,7 +60,7 @@ pub(crate) use operations::{Side, errors};
 pub(crate) use page::{ICON, NOT_YET, PAGE, PAGE_FILES, Page};
 pub use reading::Readers;
 pub use streams::Streams;
-pub(crate) use streams::{STREAM_PATHS, event_source, max_streams, shake_hands};
+pub(crate) use streams::{IsStream, STREAM_PATHS, event_source, max_streams, shake_hands};
 
 /// What the handlers share.
 pub struct State {

@@ -12,6 +12,7 @@ mod cors;
 mod counting;
 mod descriptors;
 mod endpoint;
+mod handover;
 mod hold;
 mod limit;
 mod offload;
@@ -21,7 +22,7 @@ mod parameters;
 mod span;
 mod unread;
 
-use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use common::service::TaskError;
 use http_body_util::combinators::BoxBody;
@@ -37,6 +38,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::problem::Problem;
 use connection::Connection;
+use handover::{Handover, Lent};
 use hold::Waiting;
 
 pub use descriptors::{MAX_ADMIN_CONNECTIONS, max_api_connections};
@@ -112,14 +114,21 @@ impl Listener {
         let mut failures = AcceptFailures::default();
         while let Some(accepted) = stop.run_until_cancelled(accept(&self.0, &places, &mut failures)).await {
             let Some((stream, remote, place)) = accepted else { continue };
+            let handover = Handover::default();
             let service = service_fn({
-                let (waiting, local) = (waiting.clone(), stream.local_addr());
+                let (waiting, handover, tasks) = (waiting.clone(), handover.clone(), open.clone());
+                let local = stream.local_addr().unwrap_or(remote);
                 move |request| {
-                    let local = local.as_ref().ok().copied().unwrap_or(remote);
-                    handle(waiting.clone(), request, local, remote)
+                    let (waiting, handover, tasks) = (waiting.clone(), handover.clone(), tasks.clone());
+                    let version = request.version();
+                    async move {
+                        let response = handle(waiting, request, local, remote).await;
+                        Ok::<_, Infallible>(handover.of_stream(response, version, &tasks))
+                    }
                 }
             });
-            let stream = TokioIo::new(Connection::new(stream, connections.clone(), place));
+            let connection = Connection::new(stream, connections.clone(), place);
+            let stream = TokioIo::new(Lent::new(connection, handover));
             let connection = builder.serve_connection(stream, service).with_upgrades();
             let stop = stop.clone();
             open.spawn(async move {
@@ -206,15 +215,14 @@ async fn handle(
     request: hyper::Request<hyper::body::Incoming>,
     local: SocketAddr,
     remote: SocketAddr,
-) -> Result<hyper::Response<Body>, std::convert::Infallible> {
+) -> hyper::Response<Body> {
     if let Err(problem) = check_host(&request) {
-        return Ok(problem.into_response().into());
+        return problem.into_response().into();
     }
     let local = poem::web::LocalAddr(poem::Addr::SocketAddr(local));
     let remote = poem::web::RemoteAddr(poem::Addr::SocketAddr(remote));
     let mut request = poem::Request::from((request, local, remote, http::uri::Scheme::HTTP));
     let endpoint = waiting.newest();
     request.set_data(waiting);
-    let response = endpoint.call(request).await.unwrap_or_else(poem::Error::into_response);
-    Ok(response.into())
+    endpoint.call(request).await.unwrap_or_else(poem::Error::into_response).into()
 }

@@ -4,16 +4,20 @@
 //! - [`store`]: that year written and read by Tickwell's store, and by SQLite.
 //! - [`rebuild`]: a log read into a store, and read by a consumer that only counts bytes.
 //! - [`pod`], [`http`], [`streams`]: a pod's responses compared with bare hyper, and its streams compared with raw sockets.
+//! - [`peers`]: a pod compared with what people would run instead.
 //! - [`telemetry`]: a pod with traces compared with one without.
+//! - [`server`]: a server in a process of its own, and what it uses.
 //! - [`report`]: writes results as a table and as JSON.
 
 mod backup;
 mod contender;
 mod http;
 mod ours;
+mod peers;
 mod pod;
 mod rebuild;
 mod report;
+mod server;
 mod sqlite;
 mod store;
 mod streams;
@@ -36,14 +40,17 @@ fn main() -> Result<()> {
         Some("store") => store::run(number("--days", 365)?),
         Some("rebuild") => rebuild::run(number("--records", 300_000)?, number("--rounds", 3)?),
         Some("http") => http::run(number("--seconds", 5)?, number("--rounds", 5)?),
-        Some("streams") => streams::run(number("--clients", 3_000)?),
+        Some("streams") => streams::run(number("--clients", 10_000)?, number("--rounds", 3)?),
+        // Started by `streams` as a separate process.
+        Some("streams-server") => streams::serve(arguments.get(1).context("a server")?),
+        Some("peers") => peers::run(number("--seconds", 10)?, number("--rounds", 3)?),
         Some("telemetry") => telemetry::run(number("--seconds", 5)?, number("--rounds", 9)?),
         Some("telemetry-pod") => telemetry::pod(arguments.get(1).context("a mode")?),
         // Started by `store` as a separate process, so that the measured memory is that of a single store.
         Some("opened") => store::opened(&arguments[1..]),
         _ => bail!(
             "bench store [--days N] | bench rebuild [--records N] [--rounds N] | bench http [--seconds N] [--rounds N] | \
-                 bench streams [--clients N] | bench telemetry [--seconds N] [--rounds N]"
+                 bench streams [--clients N] [--rounds N] | bench telemetry [--seconds N] [--rounds N] | bench peers [--seconds N] [--rounds N]"
         ),
     }
 }

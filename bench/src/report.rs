@@ -58,13 +58,18 @@ pub fn write(scenario: &str, other: &str, about: &[String], lines: &[Line]) -> R
             "ratio": line.ours / line.other,
         })).collect::<Vec<Value>>(),
     });
+    save(scenario, &table, &json)
+}
+
+/// Writes a table and the same results as JSON to `bench/results`.
+pub fn save(scenario: &str, table: &str, json: &Value) -> Result<()> {
     let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
     fs::create_dir_all(&results)?;
     fs::write(results.join(format!("{scenario}.md")), table)?;
     Ok(fs::write(results.join(format!("{scenario}.json")), format!("{json:#}\n"))?)
 }
 
-fn digits(value: f64) -> String {
+pub fn digits(value: f64) -> String {
     match value {
         value if value >= 100.0 => format!("{value:.0}"),
         value if value >= 1.0 => format!("{value:.2}"),
@@ -72,7 +77,7 @@ fn digits(value: f64) -> String {
     }
 }
 
-fn commit() -> String {
+pub fn commit() -> String {
     let asked = Command::new("git").args(["describe", "--always", "--dirty"]).output();
     asked.map_or_else(
         |_| "unknown".to_owned(),

@@ -150,7 +150,9 @@ impl Contender for Sqlite {
                 .context("no ticks")?;
             let to = Timestamp::from_unix_millis(newest)?;
             let mut window = Window::default();
-            sqlite.visit(pair, to.minus(KEEP), to.next(), |point, _| window = window.push(point))?;
+            sqlite.visit(pair, to.minus(KEEP), to.next(), |point, _| {
+                window = std::mem::take(&mut window).push(point);
+            })?;
             sqlite.windows.insert(number(pair), (window, year::interval().slot_at(to)));
         }
         stage("windows");

@@ -1,13 +1,7 @@
 //! What traces cost on the route of the newest price. The same pod runs in several processes, which differ only in the
 //! OpenTelemetry settings, and which are measured in turns.
 
-use std::{
-    fs,
-    io::{BufRead, BufReader, Read},
-    net::SocketAddr,
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::{io::Read, process::Command, time::Duration};
 
 use anyhow::{Context, Result};
 use common::telemetry::{self, LogConfig};
@@ -18,6 +12,7 @@ use crate::{
     http::{ask, load},
     pod::Pod,
     report::{self, line, median},
+    server::Server,
 };
 
 const PATH: &str = "/v1/prices/BTC-USD";
@@ -37,18 +32,10 @@ const WAYS: [(&str, &str, Option<&str>); 4] = [
 /// A pod in a process of its own.
 struct Measured {
     name: &'static str,
-    process: Child,
-    address: SocketAddr,
+    server: Server,
     rates: Vec<f64>,
     /// Microseconds of CPU time per request.
     costs: Vec<f64>,
-}
-
-impl Drop for Measured {
-    fn drop(&mut self) {
-        let _killed = self.process.kill();
-        let _reaped = self.process.wait();
-    }
 }
 
 pub fn run(seconds: u64, rounds: u64) -> Result<()> {
@@ -59,11 +46,11 @@ pub fn run(seconds: u64, rounds: u64) -> Result<()> {
     let mut pods = WAYS.into_iter().map(start).collect::<Result<Vec<_>>>()?;
     for _ in 0..rounds {
         for pod in &mut pods {
-            let (request, answer) = clients.block_on(ask(pod.address, PATH, false))?;
-            let before = pod.cpu_micros()?;
+            let (request, answer) = clients.block_on(ask(pod.server.address, PATH, false))?;
+            let before = pod.server.cpu_micros()?;
             let time = Duration::from_secs(seconds);
-            let rate = clients.block_on(load(pod.address, &request, answer.len(), time))?;
-            pod.costs.push((pod.cpu_micros()? - before) / (rate * time.as_secs_f64()));
+            let rate = clients.block_on(load(pod.server.address, &request, answer.len(), time))?;
+            pod.costs.push((pod.server.cpu_micros()? - before) / (rate * time.as_secs_f64()));
             pod.rates.push(rate);
         }
     }
@@ -97,22 +84,12 @@ pub fn run(seconds: u64, rounds: u64) -> Result<()> {
 impl Measured {
     fn start(name: &'static str, mode: &str, sampler: Option<&str>, collector: &Collector) -> Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["telemetry-pod", mode]).stdout(Stdio::piped()).stdin(Stdio::piped());
+        command.args(["telemetry-pod", mode]);
         if let Some(sampler) = sampler {
             command.env("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url()).env("OTEL_TRACES_SAMPLER", sampler);
         }
-        let mut process = command.spawn()?;
-        let mut address = String::new();
-        BufReader::new(process.stdout.take().context("an output")?).read_line(&mut address)?;
-        Ok(Self { name, process, address: address.trim().parse()?, rates: Vec::new(), costs: Vec::new() })
-    }
-
-    /// The CPU time of the process until now. The kernel counts it in hundredths of a second.
-    fn cpu_micros(&self) -> Result<f64> {
-        let text = fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
-        let fields: Vec<&str> = text.rsplit(')').next().context("fields")?.split_whitespace().collect();
-        let ticks = |place: usize| anyhow::Ok(fields.get(place).context("a field")?.parse::<f64>()?);
-        Ok((ticks(11)? + ticks(12)?) * 10_000.0)
+        let server = Server::spawn(&mut command, false)?;
+        Ok(Self { name, server, rates: Vec::new(), costs: Vec::new() })
     }
 }
 

@@ -1,7 +1,7 @@
 //! Tests of the log on JetStream with a real nats-server: the fence, the newest record, the reader and the lease.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
-use std::{sync::Arc, time::Duration};
+use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use async_nats::jetstream;
 use bytes::Bytes;
@@ -243,6 +243,49 @@ async fn a_newest_message_that_has_expired_does_not_stop_the_reader() {
     // reports that it has caught up.
     let caught_up = world.nats.follow(identity, Sequence(5), Some(gone)).next().await.unwrap();
     assert!(caught_up.entries.is_empty());
+}
+
+/// Polls a future at most so many times, and then drops it.
+async fn poll_times<T>(future: impl Future<Output = T>, times: usize) -> Option<T> {
+    let (mut future, mut polled) = (pin!(future), 0);
+    poll_fn(|context| {
+        if polled == times {
+            return Poll::Ready(None);
+        }
+        polled += 1;
+        future.as_mut().poll(context).map(Some)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_call_that_is_cancelled_loses_no_message() {
+    require_nats!();
+    let world = world().await;
+    let identity = world.nats.identity().await.unwrap();
+    let mut last = Sequence(0);
+    for epoch in 1..=5 {
+        last = world.writer.append(&lead(epoch), last).await.unwrap();
+    }
+    let mut config = world.outside.get_stream("TICKS").await.unwrap().cached_info().config.clone();
+    config.max_messages = 1;
+    world.outside.update_stream(config).await.unwrap();
+    // The reader looks at the stream again after it has received the message, because messages before it are missing. The
+    // call is cancelled at each place where it waits.
+    for times in 0.. {
+        let mut reader = world.nats.follow(identity.clone(), Sequence(1), None);
+        let finished = poll_times(reader.next(), times).await;
+        if let Some(batch) = finished {
+            assert_eq!(batch.unwrap().entries[0].sequence, last);
+            assert!(times > 5, "the call waited only {times} times");
+            break;
+        }
+        assert_eq!(
+            next_of(&mut reader).await.unwrap().entries[0].sequence,
+            last,
+            "cancelled after {times} polls"
+        );
+    }
 }
 
 #[tokio::test]

@@ -9,7 +9,10 @@
 
 mod batch;
 mod closed;
+mod read_ahead;
 mod span;
+#[cfg(test)]
+mod tests;
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,6 +28,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use closed::{Closed, MISPLACED, PLACE_CHECK, until};
+use read_ahead::ReadAhead;
 
 use crate::{
     metrics::Metrics,
@@ -156,9 +160,10 @@ impl Ingest {
     /// Follows the log until stopped, or until the store turns out to be damaged or a copy of another log.
     pub async fn run(
         mut self,
-        mut reader: Box<dyn LogReader>,
+        reader: Box<dyn LogReader>,
         stop: CancellationToken,
     ) -> Result<Ended, TaskError> {
+        let mut reader = ReadAhead::new(reader);
         let mut halted = false;
         let mut place_check = tokio::time::interval(PLACE_CHECK);
         loop {
@@ -166,7 +171,7 @@ impl Ingest {
             let batch = tokio::select! {
                 () = stop.cancelled() => break,
                 () = until(retry) => {
-                    let (ingest, damage) = self.reopen(&mut *reader).await?;
+                    let (ingest, damage) = self.reopen(&mut reader).await?;
                     if let Some(damage) = damage {
                         return Ok(Ended::Damaged(damage));
                     }
@@ -202,7 +207,7 @@ impl Ingest {
                 self.whole_from = newest.minus(self.retention.quotes);
             }
             let newest = batch.entries.last().map(|entry| entry.sequence);
-            let (ingest, outcome) = match self.process(batch, &mut *reader).await {
+            let (ingest, outcome) = match self.process(batch, &mut reader).await {
                 Ok(outcome) => outcome,
                 Err(ended) => return Ok(ended),
             };

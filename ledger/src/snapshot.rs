@@ -1,6 +1,6 @@
 //! Snapshots: immutable views of everything that is known at one sequence of the log. Request handlers read them.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, mem::take, sync::Arc, time::Duration};
 
 use common::{
     bus::LogIdentity,
@@ -277,13 +277,17 @@ impl Snapshot {
         if let Some(view) = self.pairs.get_mut(&record.pair) {
             view.term = view.term.max(record.epoch);
         }
-        let view = self.pairs.get(&record.pair);
         let (slot, interval) = slot_and_interval(&record.body)?;
         let tick_or_gap = TickOrGap::of(*sequence, record)?;
-        let (mut tick, mut window) =
-            view.map(|view| (view.tick.clone(), view.window.clone())).unwrap_or_default();
+        // The view is replaced below. Taking its window lets the tick be added without a copy.
+        let known = self
+            .pairs
+            .get_mut(&record.pair)
+            .map(|view| (view.slot, view.tick.take(), take(&mut view.window)));
+        let newest = known.as_ref().map(|(slot, ..)| *slot);
+        let (mut tick, mut window) = known.map(|(_, tick, window)| (tick, window)).unwrap_or_default();
         let recent = Arc::make_mut(&mut self.recent);
-        if view.is_some_and(|view| interval.between(view.slot, tick_or_gap.first()).is_some()) {
+        if newest.is_some_and(|newest| interval.between(newest, tick_or_gap.first()).is_some()) {
             // The gap for records that the log had lost is an event too, but only the store has it. So start after that
             // gap.
             *recent = Recent::since(Position::before(*sequence));

@@ -33,7 +33,7 @@ use std::{
 use common::{
     bus::LogIdentity,
     domain::{Epoch, Interval, Pair, Price, Record, Sequence, Slot, Timestamp},
-    wire::DecodeError,
+    wire::{self, DecodeError},
 };
 
 use crate::summary::Point;
@@ -219,13 +219,33 @@ impl Store {
         breaks: &[Break],
         whole_from: Timestamp,
     ) -> Result<(), StoreError> {
+        let encode = |stored: &Stored| wire::encode(&stored.record);
+        self.commit_encoded(records, encode, cursor, breaks, whole_from)
+    }
+
+    /// Like [`Store::commit`], with the encoded records as the log has them. `encoded` returns the bytes of a record.
+    pub(crate) fn commit_encoded(
+        &self,
+        records: &[Stored],
+        encoded: impl Fn(&Stored) -> Vec<u8>,
+        cursor: Sequence,
+        breaks: &[Break],
+        whole_from: Timestamp,
+    ) -> Result<(), StoreError> {
         let mut batch = sled::Batch::default();
         batch.insert(key::CURSOR, &key::sequence(cursor));
         self.with_writer(|writer| {
-            writer.write(self, records, breaks, whole_from, &mut batch)?;
+            writer.write(self, records, encoded, breaks, whole_from, &mut batch)?;
             self.database.apply(batch)?;
             self.database.flush()
         })
+    }
+
+    /// All rows, to compare stores.
+    #[cfg(test)]
+    pub(crate) fn rows(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let rows = self.database.scan_prefix(b"").map(Result::unwrap);
+        rows.map(|(name, value)| (name.to_vec(), value.to_vec())).collect()
     }
 
     /// A handle for the writer, which may use the store while it is catching up.

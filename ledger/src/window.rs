@@ -21,7 +21,7 @@ pub struct Window {
     root: Option<Arc<Node>>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Node {
     summary: Summary,
     children: Children,
@@ -36,12 +36,12 @@ enum Children {
 impl Window {
     /// The window with one more tick, which must be newer than all others.
     #[must_use]
-    pub fn push(&self, point: Point) -> Self {
-        let root = match &self.root {
+    pub fn push(self, point: Point) -> Self {
+        let root = match self.root {
             None => Arc::new(Node::leaf(point)),
-            Some(root) => match root.push(point) {
-                Pushed::Fitted(root) => root,
-                Pushed::Overflowed(sibling) => Arc::new(Node::branch(vec![root.clone(), sibling])),
+            Some(mut root) => match Node::push(&mut root, point) {
+                None => root,
+                Some(sibling) => Arc::new(Node::branch(vec![root, sibling])),
             },
         };
         Self { root: Some(root) }
@@ -93,13 +93,6 @@ impl TimeRange {
     }
 }
 
-enum Pushed {
-    /// The node, with the tick added.
-    Fitted(Arc<Node>),
-    /// The node was full. The tick is in a new sibling of the same height.
-    Overflowed(Arc<Node>),
-}
-
 impl Node {
     fn leaf(point: Point) -> Self {
         Self { summary: Summary::of(point), children: Children::Ticks(vec![point]) }
@@ -115,32 +108,34 @@ impl Node {
         Self { summary, children: Children::Nodes(children) }
     }
 
-    fn push(&self, point: Point) -> Pushed {
-        let summary = self.summary.merge(&Summary::of(point));
-        let children = match &self.children {
+    /// Adds a tick. If the node is full, it stays as it is, and the tick is in the new sibling of the same height that is
+    /// returned. A node that another tree shares is copied first. So of the ticks of one batch, only the first ones copy.
+    fn push(node: &mut Arc<Self>, point: Point) -> Option<Arc<Self>> {
+        let Self { summary, children } = Arc::make_mut(node);
+        let sibling = match children {
             Children::Ticks(ticks) if ticks.len() < FAN_OUT => {
-                let mut ticks = ticks.clone();
                 ticks.push(point);
-                Children::Ticks(ticks)
+                None
             }
-            Children::Ticks(_) => return Pushed::Overflowed(Arc::new(Self::leaf(point))),
+            Children::Ticks(_) => Some(Arc::new(Self::leaf(point))),
             Children::Nodes(nodes) => {
-                let mut nodes = nodes.clone();
-                match nodes.last().map(|last| last.push(point)) {
-                    Some(Pushed::Fitted(node)) => {
-                        nodes.pop();
-                        nodes.push(node);
+                let sibling = match nodes.last_mut() {
+                    Some(last) => Self::push(last, point),
+                    None => Some(Arc::new(Self::leaf(point))),
+                };
+                match sibling {
+                    Some(sibling) if nodes.len() < FAN_OUT => {
+                        nodes.push(sibling);
+                        None
                     }
-                    Some(Pushed::Overflowed(sibling)) if nodes.len() < FAN_OUT => nodes.push(sibling),
-                    Some(Pushed::Overflowed(sibling)) => {
-                        return Pushed::Overflowed(Arc::new(Self::branch(vec![sibling])));
-                    }
-                    None => nodes.push(Arc::new(Self::leaf(point))),
+                    sibling => sibling.map(|sibling| Arc::new(Self::branch(vec![sibling]))),
                 }
-                Children::Nodes(nodes)
             }
         };
-        Pushed::Fitted(Arc::new(Self { summary, children }))
+        if sibling.is_none() {
+            *summary = summary.merge(&Summary::of(point));
+        }
+        sibling
     }
 
     /// Drops children that end before `cutoff`. The node's last tick must not be before `cutoff`.

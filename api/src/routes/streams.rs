@@ -40,6 +40,7 @@ use ledger::{
 
 use follower::Follower;
 pub(crate) use handshake::shake_hands;
+pub(crate) use http::IsStream;
 pub(super) use http::StreamApi;
 pub(super) use socket::SocketApi;
 

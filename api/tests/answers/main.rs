@@ -17,6 +17,7 @@ mod convert;
 mod document;
 mod event_source;
 mod gaps;
+mod handover;
 mod history;
 mod kept;
 mod members;

@@ -163,6 +163,20 @@ fn unknown_fields_are_ignored_and_invalid_records_are_rejected() {
 }
 
 #[test]
+fn a_tick_is_read_in_the_same_way_however_it_begins() {
+    let expected = decode(TICK.as_bytes()).unwrap();
+    let reordered = TICK.replace(r#"{"version":2,"kind":"tick","#, r#"{"kind":"tick","version":2,"#);
+    for other in [reordered, format!(" {TICK}"), TICK.replace(r#""kind":"#, r#""kind": "#)] {
+        assert_eq!(decode(other.as_bytes()).unwrap(), expected, "{other}");
+    }
+    // The head is not read twice, and yet a record that contradicts itself is rejected.
+    for twice in [r#""version":2"#, r#""version":3"#, r#""kind":"tick""#, r#""kind":"gap""#] {
+        let twice = TICK.replace(r#""epoch""#, &format!(r#"{twice},"epoch""#));
+        assert!(decode(twice.as_bytes()).is_err(), "{twice}");
+    }
+}
+
+#[test]
 fn a_record_of_another_version_is_refused_with_the_remedy() {
     for (version, remedy) in [(1, "bus.stream"), (3, "upgrade this program")] {
         let other = TICK.replace(r#""version":2"#, &format!(r#""version":{version}"#));

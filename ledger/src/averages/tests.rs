@@ -86,7 +86,7 @@ fn a_window_of_too_many_ticks_has_everything_but_median_and_moving_average() {
         view = PairView {
             slot: slot(index),
             sequence: Sequence(index),
-            window: view.window.push(point),
+            window: view.window.clone().push(point),
             ..view
         };
     }

@@ -6,11 +6,11 @@ use common::{
     bus::{Batch, Entry, LogReader, NotRecord, ReadError},
     domain::Record,
     telemetry::chain,
-    wire::DecodeError,
+    wire::{self, DecodeError},
 };
 use tokio::time::Instant;
 
-use super::{Ended, Ingest, IngestError, span};
+use super::{Ended, Ingest, IngestError, read_ahead::ReadAhead, span};
 use crate::{
     snapshot::{Rejection, Snapshot},
     store::{Break, Rewritten, StoreError, Stored},
@@ -31,10 +31,15 @@ impl Ingest {
     pub(super) async fn process(
         self,
         batch: Batch,
-        reader: &mut dyn LogReader,
+        reader: &mut ReadAhead,
     ) -> Result<(Self, Result<(), IngestError>), Ended> {
         let system = reader.system();
-        let (ingest, batch, outcome) = self.process_on_blocking_thread(batch, system, false).await?;
+        let is_catching_up = batch.pending > 0;
+        let processing = self.process_on_blocking_thread(batch, system, false);
+        let (ingest, batch, outcome) = match is_catching_up {
+            true => reader.during(processing).await?,
+            false => processing.await?,
+        };
         let Err(IngestError::Discontinuity { sequence, ours }) = outcome else {
             return Ok((ingest, outcome));
         };
@@ -123,7 +128,7 @@ impl Ingest {
             self.rejecting = rejected.into_keys().next().filter(|_| accepted.is_empty());
         }
         if next.sequence > self.current.sequence {
-            match self.store(&accepted, &mut next, &breaks) {
+            match self.store(&accepted, entries, &mut next, &breaks) {
                 Err(error) if error.is_damage() || self.store.is_only_copy() => return Err(error.into()),
                 Err(error) => {
                     self.close(&error);
@@ -169,10 +174,21 @@ impl Ingest {
         }
     }
 
-    fn store(&self, accepted: &[Stored], next: &mut Snapshot, breaks: &[Break]) -> Result<(), StoreError> {
+    fn store(
+        &self,
+        accepted: &[Stored],
+        entries: &[Entry],
+        next: &mut Snapshot,
+        breaks: &[Break],
+    ) -> Result<(), StoreError> {
         let _span = span::of_commit(accepted.len(), next.sequence).entered();
         let begun = Instant::now();
-        self.store.commit(accepted, next.sequence, breaks, self.whole_from)?;
+        let encoded = |stored: &Stored| {
+            let place = entries.binary_search_by_key(&stored.sequence, |entry| entry.sequence);
+            let entry = place.ok().and_then(|place| entries.get(place));
+            entry.map_or_else(|| wire::encode(&stored.record), |entry| entry.payload.to_vec())
+        };
+        self.store.commit_encoded(accepted, encoded, next.sequence, breaks, self.whole_from)?;
         self.metrics.committed(begun.elapsed());
         self.store.reclaim(self.retention, next.reached())?;
         next.find_day_ago_ticks(&self.store)

@@ -61,6 +61,7 @@ impl Writer {
         &mut self,
         store: &Store,
         records: &[Stored],
+        encoded: impl Fn(&Stored) -> Vec<u8>,
         breaks: &[Break],
         whole_from: Timestamp,
         batch: &mut sled::Batch,
@@ -75,10 +76,9 @@ impl Writer {
             }
         }
         let is_newest = |sequence| newest.values().any(|newest| *newest == sequence);
-        for Stored { sequence, record } in records {
-            if !is_old(record) || is_newest(*sequence) {
-                // Encoding reproduces the bytes that came from the log, without unknown fields.
-                self.packing.push(*sequence, wire::encode(record), batch)?;
+        for stored in records {
+            if !is_old(&stored.record) || is_newest(stored.sequence) {
+                self.packing.push(stored.sequence, encoded(stored), batch)?;
             }
         }
         self.packing.finish(batch);

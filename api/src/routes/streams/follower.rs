@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    pin::Pin,
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -12,9 +13,9 @@ use common::{
 };
 use tokio::{
     sync::watch,
-    time::{Instant, sleep_until},
+    time::{Instant, Sleep, sleep_until},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::{Place, Range, State, StreamEnd, Subscription, reaches_back};
 use crate::problem::Code;
@@ -68,6 +69,11 @@ pub(super) struct Follower {
     least_lag: u64,
     log: LogIdentity,
     stop: CancellationToken,
+    /// Waits for `stop`. This and `timer` are kept, because creating them for each event would take locks that all clients
+    /// share.
+    stopped: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Ends at `heartbeat` or earlier.
+    timer: Pin<Box<Sleep>>,
     heartbeat: Instant,
     end_of_life: Instant,
     place: Place,
@@ -99,6 +105,8 @@ impl Follower {
             least_lag: u64::MAX,
             log: newest.identity.clone(),
             stop: state.streams.stop.clone(),
+            stopped: Box::pin(state.streams.stop.clone().cancelled_owned()),
+            timer: Box::pin(sleep_until(now + HEARTBEAT)),
             heartbeat: now + HEARTBEAT,
             end_of_life: now + MAX_LIFE,
             place,
@@ -178,10 +186,21 @@ impl Follower {
                         return Err(Some(if stopping { StreamEnd::ShuttingDown } else { StreamEnd::LogReplaced }));
                     }
                 }
-                () = self.stop.cancelled() => {}
-                () = sleep_until(self.heartbeat) => return Err(None),
-                () = sleep_until(self.end_of_life) => return Err(Some(StreamEnd::TooLong)),
+                () = self.stopped.as_mut() => {}
+                () = self.timer.as_mut() => self.wake_up()?,
             }
+        }
+    }
+
+    /// Decides what to do when the timer has ended, and starts it again.
+    fn wake_up(&mut self) -> Result<(), Option<StreamEnd>> {
+        let now = Instant::now();
+        let is_due = now >= self.heartbeat;
+        self.timer.as_mut().reset(if is_due { now + HEARTBEAT } else { self.heartbeat });
+        match (now >= self.end_of_life, is_due) {
+            (true, _) => Err(Some(StreamEnd::TooLong)),
+            (false, true) => Err(None),
+            (false, false) => Ok(()),
         }
     }
 

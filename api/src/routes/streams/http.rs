@@ -35,6 +35,10 @@ use ledger::position::CursorError;
 /// The handler of streams over plain HTTP.
 pub struct StreamApi(pub(in crate::routes) Arc<State>);
 
+/// Marks the response of a stream, which the server sends in another way than other responses.
+#[derive(Debug, Clone)]
+pub(crate) struct IsStream;
+
 /// Tells a browser's `EventSource` to reconnect after one second.
 const RETRY: Bytes = Bytes::from_static(b"retry: 1000\n\n");
 
@@ -200,6 +204,7 @@ fn respond(follower: Follower, format: StreamFormat, media_type: &str, first: Ve
         .header(header::CACHE_CONTROL, "no-store")
         // Without this header, nginx buffers events before it forwards them.
         .header("X-Accel-Buffering", "no")
+        .extension(IsStream)
         .body(Body::from_bytes_stream(frames))
 }
 

@@ -33,6 +33,10 @@ pub struct SocketApi(pub(in crate::routes) Arc<State>);
 /// The largest message that a client may send. Clients need not send anything.
 const MAX_MESSAGE_BYTES: usize = 4 * 1_024;
 
+/// The size of the buffer for what a client sends, and of the buffer for events that are not written yet. The library's
+/// default is 128 KiB each, which would be most of the memory of a client.
+const BUFFER_BYTES: usize = 512;
+
 #[OpenApi(prefix_path = "/v1", tag = "Tag::Streams")]
 impl SocketApi {
     /// Stream ticks and gaps over a WebSocket
@@ -63,7 +67,8 @@ impl SocketApi {
         let after = After::named("after", after.0);
         let follower = follow(&self.0, named_pairs(pairs.0), after, Transport::WebSocket).await?;
         let socket = handshake.take()?;
-        let mut config = WebSocketConfig::default();
+        let mut config =
+            WebSocketConfig::default().read_buffer_size(BUFFER_BYTES).write_buffer_size(BUFFER_BYTES);
         config.max_message_size = Some(MAX_MESSAGE_BYTES);
         config.max_frame_size = Some(MAX_MESSAGE_BYTES);
         let upgraded = socket.config(config).on_upgrade(move |socket| serve(socket, follower));

@@ -62,6 +62,8 @@ pub struct NatsReader {
     /// Whether a message differs from the one seen earlier at the same position. Then the leader's copy must be
     /// checked.
     disputed: bool,
+    /// Messages that have arrived and are not returned yet. They must outlive a call of `next` that is cancelled.
+    collected: Option<Batch>,
 }
 
 /// The messages of one consumer.
@@ -97,6 +99,7 @@ impl Nats {
             received: false,
             reported: false,
             disputed: false,
+            collected: None,
         }
     }
 }
@@ -129,7 +132,7 @@ impl LogReader for NatsReader {
 
     async fn rewind(&mut self, sequence: Sequence) {
         (self.position.cursor, self.position.newest) = (sequence, None);
-        (self.messages, self.behind) = (None, None);
+        (self.messages, self.behind, self.collected) = (None, None, None);
     }
 
     async fn require(&mut self, sequence: Sequence, record: &Record) -> Result<(), ReadError> {
@@ -142,6 +145,9 @@ impl LogReader for NatsReader {
 impl NatsReader {
     async fn try_next(&mut self) -> Result<Batch, ReadError> {
         loop {
+            if let Some(batch) = self.take_collected().await? {
+                return Ok(batch);
+            }
             if self.messages.is_none() {
                 self.open().await?;
             }
@@ -152,22 +158,7 @@ impl NatsReader {
             tokio::select! {
                 // Take messages first, because a check is only needed if none arrive.
                 biased;
-                message = messages.stream.next() => {
-                    let mut batch = self.collect(message);
-                    if std::mem::take(&mut self.position.has_skipped) {
-                        // Messages are missing. The first position of the log shows whether they have expired or were
-                        // lost, so read it. If reading it fails, the next check reports the error.
-                        let _ = self.position.check().await;
-                        batch.first = self.position.first;
-                    }
-                    if std::mem::take(&mut self.disputed) {
-                        self.messages = None;
-                        self.position.verify_newest().await?;
-                    }
-                    if !batch.entries.is_empty() {
-                        return Ok(batch);
-                    }
-                }
+                message = messages.stream.next() => self.collected = Some(self.collect(message)),
                 _ = self.connections.changed() => {
                     tracing::debug!(event = "consumer_outdated", "reconnected; creating a new consumer");
                     self.messages = None;
@@ -175,6 +166,22 @@ impl NatsReader {
                 () = sleep_until(self.next_check) => self.check_again().await?,
             }
         }
+    }
+
+    /// The messages that were collected, if there are any. Until they are returned, they stay where they are.
+    async fn take_collected(&mut self) -> Result<Option<Batch>, ReadError> {
+        if self.collected.is_some() && self.position.has_skipped {
+            // Messages are missing. The first position of the log shows whether they have expired or were lost, so read
+            // it. If reading it fails, the next check reports the error.
+            let _ = self.position.check().await;
+            self.position.has_skipped = false;
+        }
+        if std::mem::take(&mut self.disputed) {
+            self.messages = None;
+            self.position.verify_newest().await?;
+        }
+        let collected = self.collected.take().filter(|batch| !batch.entries.is_empty());
+        Ok(collected.map(|batch| Batch { first: self.position.first, ..batch }))
     }
 
     /// Opens a consumer, and checks the stream before and after. A consumer is deleted together with its stream. So the
