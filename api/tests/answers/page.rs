@@ -12,8 +12,8 @@ use serde_json::json;
 
 use crate::rig::{Answer, Rig, at, gap, gap_of, tick, tick_record};
 
-/// The maximum size of the page and all its files together. Raised from 40,000 for the range that fits the history, the
-/// state of recordings that have ended, and the label of what was backfilled.
+/// The maximum size of the page and all its files together. Raised from 41,200 for the lines that are kept between redraws,
+/// the page about feeds, the progress of a backfill, the reasons of failing sources, local times and the lines on cards.
 const MAX_BYTES: usize = 54_000;
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
