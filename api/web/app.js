@@ -3,13 +3,14 @@
 import { draw } from "./chart.js";
 import { ask, follow, list, now } from "./feed.js";
 import { listen } from "./gestures.js";
-import { find, joined, make, makeCard, readTables, showCard, words, write } from "./panels.js";
-import { MAX_TICKS, moved, movingAverage, nearest, resolution, search, within, zoomed } from "./scale.js";
-import { DAY, change, grouped, milliseconds, moment, span } from "./text.js";
+import { failures, find, joined, make, makeCard, readTables, showCard, showSpark, words, write } from "./panels.js";
+import { MAX_TICKS, moved, nearest, resolution, search, within, zoomed } from "./scale.js";
+import { pointOf } from "./series.js";
+import { DAY, change, clock, date, grouped, milliseconds, moment, showLocal, span, zone } from "./text.js";
 
 const { abs, ceil, floor, max, min, round } = Math;
 
-const RANGES = ["10m", "1h", "6h", "1d", "7d", "30d", "365d"].map(milliseconds);
+const RANGES = ["10m", "1h", "6h", "1d", "7d", "30d", "360d"].map(milliseconds);
 const ORIGINS = { simulated: "Simulated: these prices are made up.", replay: "Replayed: these are not today's prices." };
 
 const canvas = find("chart");
@@ -18,7 +19,7 @@ const pairs = new Map();
 /** The view: its pairs, its length in milliseconds, whether that fits the history, and its end (now if undefined). */
 let [chosen, length, isFitted, until] = [[], DAY];
 let [connection, reason] = ["connecting"];
-let since, cursor, loading, unread, later, frame, spoken;
+let cursor, loading, unread, isReading, frame, spoken;
 let timeAt = () => 0;
 
 function shown() {
@@ -31,8 +32,13 @@ const names = () => shown().map(({ name }) => name);
 /** The current time, or the newest slot of a replay. */
 const present = () => max(0, ...[...pairs.values()].map(({ newest, origin }) => max(newest, origin === "replay" ? 0 : now())));
 const view = (to = until ?? present()) => ({ from: to - length, to });
-/** The shortest range that shows the whole history, up to a day. */
-const fitting = () => RANGES.find((range) => range >= min(DAY, present() - since)) ?? DAY;
+/** How long the history is: undefined while that is not known. */
+const age = () => {
+	const known = shown().map(({ since }) => since).filter((since) => since !== undefined);
+	return known.length ? present() - min(...known) : undefined;
+};
+/** The longest range that the history fills at least by half, up to a day. */
+const fitting = () => (age() === undefined ? DAY : (RANGES.findLast((range) => range <= min(DAY, 2 * age())) ?? RANGES[0]));
 const average = () => milliseconds(controls.average.value) || 0;
 
 function remember() {
@@ -51,12 +57,7 @@ function recall() {
 	until = max(0, min(address.get("to"), now())) || undefined;
 	chosen = address.get("pairs")?.split(",") ?? [];
 	controls.average.value = address.get("average") ?? "10m";
-	for (const name of ["candles", "table"]) controls[name].checked = address.has(name);
-}
-
-/** A candle or tick as a point. `text` keeps the digits of the log. */
-function pointOf({ slot, price, backfilled, start = slot, open = price, high = price, low = price, close = price }) {
-	return { time: +new Date(start), open: +open, high: +high, low: +low, close: +close, past: backfilled, text: { open, high, low, close } };
+	for (const name of ["candles", "table", "local"]) controls[name].checked = address.has(name);
 }
 
 /** Loads the data of the view. */
@@ -65,32 +66,47 @@ async function read(pair, signal) {
 	const { candles, step } = resolution(length, pair.interval, controls.candles.checked && controls.clientWidth / 6, lead);
 	const start = view().from - lead;
 	const to = until < pair.newest ? ceil(until + step) : "";
+	pair.range = undefined;
+	if (pair.step === step && pair.candles === candles && pair.to === to && pair.start <= start) return;
 	const path = (route, from) => `v1/prices/${pair.name}/${route}from=${floor(from)}`;
 	const [items, gapItems] = await Promise.all([
 		list(path(candles ? `candles?interval=${candles}&` : "history?", start) + (to && `&to=${to}`), signal),
 		list(path("gaps?", min(start, present() - DAY)), signal),
 	]);
 	const points = items.map(pointOf);
-	Object.assign(pair, { candles, step, to, points, gapItems, averages: undefined, gaps: undefined, range: undefined, note: "no prices" });
+	Object.assign(pair, { candles, step, to, start, points, gapItems, gaps: undefined, range: undefined, note: "no prices" });
 	for (const event of pair.recent) append(pair, event);
 }
 
+function showRanges() {
+	for (const [index, radio] of [...controls.range].entries()) {
+		radio.checked = !until && Number(radio.value) === length;
+		// A range is empty if the one before it shows almost the whole history.
+		const isEmpty = 1.05 * RANGES[index - 1] >= age();
+		radio.parentNode.classList.toggle("empty", isEmpty);
+		radio.parentNode.title = isEmpty ? `shows no more than ${span(RANGES[index - 1])}: there are no older prices` : "";
+	}
+}
+
 /** Updates the page after the view has changed. */
-function look(pause = 0) {
+async function look(pause) {
 	if (isFitted) length = fitting();
-	for (const radio of controls.range) radio.checked = !until && Number(radio.value) === length;
+	showRanges();
+	showLocal(controls.local.checked);
 	canvas.hidden = controls.table.checked;
 	find("points").parentNode.hidden = !canvas.hidden;
-	for (const pair of pairs.values()) pair.averages = undefined;
 	redraw();
-	clearTimeout(later);
-	later = setTimeout(async () => {
-		remember();
-		loading?.abort();
-		const { signal } = (loading = new AbortController());
-		await Promise.all(shown().map((pair) => read(pair, signal))).then(() => (unread = undefined), (error) => signal.aborted || (unread = error));
-		refresh();
-	}, pause);
+	loading?.abort();
+	const { signal } = (loading = new AbortController());
+	// Only the last of several calls loads.
+	await new Promise((resolve) => (pause ? setTimeout(resolve, pause) : resolve()));
+	if (signal.aborted) return;
+	remember();
+	await Promise.all(shown().map((pair) => read(pair, signal))).then(() => (unread = undefined), (error) => signal.aborted || (unread = error));
+	if (signal.aborted) return;
+	loading = undefined;
+	redraw();
+	refresh();
 }
 
 function know({ pair: name, interval, origin }) {
@@ -102,16 +118,23 @@ function know({ pair: name, interval, origin }) {
 			look();
 		};
 		find("cards").append(card);
-		pairs.set(name, { name, card, hue, newest: 0, points: [], recent: [], gapItems: [], note: "loading …" });
+		pairs.set(name, { name, card, hue, newest: 0, points: [], recent: [], gapItems: [], empty: [], note: "loading …" });
+		readSince(pairs.get(name));
 		look();
 	}
 	return Object.assign(pairs.get(name), { origin, interval: milliseconds(interval) });
 }
 
+/** Finds out when the history of a pair begins: never, as long as it has no price. */
+async function readSince(pair) {
+	const { items } = await ask(`v1/prices/${pair.name}/history?order=asc&limit=1`).catch(() => ({}));
+	if (items) pair.since = items.length ? Date.parse(items[0].slot) : Infinity;
+	showRanges();
+	if (isFitted && length !== fitting()) look();
+}
+
 async function begin() {
 	const { items } = await ask("v1/pairs");
-	const [oldest] = items.length ? (await ask(`v1/prices/${items[0].pair}/history?order=asc&limit=1`)).items : [];
-	since = Date.parse(oldest?.slot);
 	pairs.clear();
 	find("cards").replaceChildren();
 	for (const item of items) Object.assign(know(item), { stale: item.stale, newest: Date.parse(item.slot) });
@@ -124,15 +147,26 @@ function take(event) {
 	if (time <= pair.time) return;
 	pair.time = pair.newest = time;
 	pair.arrived = performance.now();
+	// Streams do not send what was backfilled before.
+	const isSeam = !pair.tick && pair.points.at(-1)?.past;
 	if (event.kind === "gap") pair.gap = event;
-	else Object.assign(pair, { before: pair.tick?.price, tick: event, gap: undefined, stale: false, averages: undefined });
+	else Object.assign(pair, { before: pair.tick?.price, tick: event, gap: undefined, stale: false });
 	pair.recent = [...pair.recent.slice(-99), event];
 	append(pair, event);
+	if (event.kind === "tick" && !(pair.since < time)) pair.since = time;
+	if (isSeam) reload(pair);
 	redraw();
 }
 
+/** Loads the data of a pair again. */
+function reload(pair) {
+	pair.start = undefined;
+	readSince(pair);
+	look();
+}
+
 /** Appends a new event to the data, unless the data ends in the past. */
-function append(pair, { kind, price, slot, ...gap }) {
+function append(pair, { kind, price, slot, backfilled, ...gap }) {
 	const { points, candles, step, to, gapItems } = pair;
 	if (kind === "gap") {
 		if (gapItems.at(-1)?.to >= slot) return;
@@ -142,14 +176,16 @@ function append(pair, { kind, price, slot, ...gap }) {
 	}
 	const [time, end] = [Date.parse(slot), points.at(-1)?.time ?? 0];
 	if (to || time <= end) return;
-	if (points.length > 4 * MAX_TICKS) points.splice(0, MAX_TICKS);
-	if (!candles) return points.push(pointOf({ price, slot }));
+	if (points.length > 4 * MAX_TICKS) Object.assign(pair, { points: points.slice(MAX_TICKS), start: points[MAX_TICKS].time });
+	if (!candles) return pair.points.push(pointOf({ price, slot, backfilled }));
 	const isSame = time < end + step;
-	const item = isSame ? points.pop().text : { open: price, high: price, low: price };
+	// A new array, because lines only grow.
+	pair.points = points.slice(0, isSame ? -1 : undefined);
+	const item = isSame ? points.at(-1).text : { open: price, high: price, low: price };
 	item.close = price;
 	if (price - item.high > 0) item.high = price;
 	if (price - item.low < 0) item.low = price;
-	points.push(pointOf({ ...item, start: time - (time % step) }));
+	pair.points.push(pointOf({ ...item, start: time - (time % step) }));
 }
 
 // A hidden page gets no animation frames.
@@ -160,8 +196,17 @@ function paint() {
 	const seen = view();
 	if (cursor < seen.from) cursor = undefined;
 	for (const pair of pairs.values()) {
-		const { name, card, tick, origin, points, step, interval } = pair;
-		pair.seen = within(points, seen);
+		pair.seen = within(pair.points, seen);
+		pair.gaps ??= joined(pair.gapItems);
+		pair.progress = progress(pair);
+		pair.empty = emptyOf(pair, seen);
+		pair.label = until ? "" : pair.tick && grouped(pair.tick.price);
+	}
+	const panels = shown();
+	// The canvas comes first. If the cards changed before its size is read, the browser would compute the layout twice.
+	if (!canvas.hidden && panels.length) timeAt = draw(canvas, { panels, view: seen, cursor, candles: controls.candles.checked, average: average() });
+	for (const pair of pairs.values()) {
+		const { name, card, origin, interval } = pair;
 		const [first, last] = [pair.seen[0], pair.seen.at(-1)];
 		// The change is since the first point.
 		const start = first?.time ?? 0;
@@ -170,29 +215,42 @@ function paint() {
 		// A replay is at least as fast as real time.
 		const hasEnded = performance.now() - pair.arrived > 1.5 * interval + 2_000;
 		const replay = origin === "replay" && (hasEnded ? "recording ended" : "replayed");
-		pair.gaps ??= joined(pair.gapItems);
-		pair.averages ??= movingAverage(points, average(), step);
-		pair.label = until ? "" : tick && grouped(tick.price);
 		card.ariaPressed = names().includes(name);
 		showCard(card, { ...pair, replay, isConnected: connection === "live", move, range });
 	}
-	const panels = shown();
-	if (!canvas.hidden && panels.length) timeAt = draw(canvas, { panels, view: seen, cursor, candles: controls.candles.checked, average: span(average()) });
 	showState(panels);
+}
+
+/** The parts of a view without records, and why. */
+function emptyOf({ since, newest, interval, gaps, progress }, { from, to }) {
+	const found = [];
+	const begin = min(since, gaps[0]?.from ?? to, to);
+	if (begin > from) found.push({ from, to: begin, cause: since < to ? `no prices before ${date(since)} ${clock(since, 16)}` : "no records" });
+	if (progress) found.push({ from: newest, to, cause: "not filled in yet" });
+	else if (newest && to - newest > 6 * interval) found.push({ from: max(from, newest), to, cause: `no records since ${date(newest)} ${clock(newest, 16)}` });
+	return found;
+}
+
+/** How much of the past has been filled in, while that goes on. */
+function progress({ tick, since, newest, moved }) {
+	if (!tick && performance.now() - moved < 5_000) return `Filling in the past: ${floor((100 * (newest - since)) / (present() - since)) || 0} %, up to ${date(newest)} ${clock(newest, 16)} ${zone()}.`;
 }
 
 function showState(panels) {
 	const [{ name, tick, candles, gap, stale, origin, seen } = {}] = panels;
 	const past = seen?.[0]?.past ? " Dashed or pale: filled in afterwards." : "";
 	write(find("drawn"), `Drawn: ${candles ? `${candles} candles` : "every tick"}. Shaded: gaps.${past}`);
-	write(find("state"), connection, connection);
+	const hasPrice = panels.some(({ tick }) => tick);
+	const filling = panels.map(({ progress }) => progress).find(Boolean);
+	const shownState = connection !== "live" || hasPrice ? connection : filling ? "filling in" : "no price";
+	write(find("state"), shownState, shownState === "no price" && gap ? "bad" : shownState);
 	const isRefused = reason?.code === "unauthorized";
-	const why = isRefused && sessionStorage.apiKey ? "this key is not valid" : gap ? words(gap.cause) : (reason?.message ?? "waiting for a tick");
-	const trouble = !tick ? `No price yet: ${why}.` : connection === "offline" ? `Not connected: ${why}.` : connection === "live" && reason?.message;
+	const why = isRefused && sessionStorage.apiKey ? "this key is not valid" : gap ? failures() || words(gap.cause) : (reason?.message ?? "waiting for the first slot");
+	const trouble = filling ? filling : !tick ? `No price yet: ${why}.` : gap && failures() ? `No new price: ${failures()}.` : connection === "offline" ? `Not connected: ${why}.` : connection === "live" && reason?.message;
 	write(find("banner"), [trouble, ORIGINS[origin]].filter(Boolean).join(" "));
 	find("key").hidden = !isRefused;
 	const state = connection !== "live" ? connection : stale ? "stale" : "";
-	document.title = tick ? `${state} ${grouped(tick.price)} ${name} · Tickwell` : "Tickwell";
+	write(document.querySelector("title"), tick ? `${state} ${grouped(tick.price)} ${name} · Tickwell`.trim() : "Tickwell");
 	const states = `${connection}${panels.map(({ tick, stale }) => [!tick, stale])}`;
 	if (states === spoken) return;
 	spoken = states;
@@ -201,14 +259,32 @@ function showState(panels) {
 
 /** Loads the tables, and which prices are stale. */
 async function refresh() {
-	if (connection !== "live") return;
+	// The chart comes first.
+	if (connection !== "live" || loading || isReading) return;
+	isReading = true;
 	try {
-		for (const item of (await ask("v1/pairs")).items) know(item).stale = item.stale;
+		for (const item of (await ask("v1/pairs")).items) {
+			const pair = know(item);
+			const slot = Date.parse(item.slot);
+			if (!pair.tick && pair.points.at(-1)?.past && slot > pair.newest && !(performance.now() - pair.moved < 900)) {
+				pair.moved = performance.now();
+				reload(pair);
+			}
+			pair.newest = max(pair.newest, slot);
+			pair.stale = item.stale;
+		}
 		if (!document.hidden) await readTables(shown());
+		for (const pair of pairs.values()) {
+			const { candles } = resolution(DAY, pair.interval, 100);
+			if (!pair.tick || now() - pair.sparked < 300_000) continue;
+			showSpark(pair.card, await list(`v1/prices/${pair.name}/candles?interval=${candles}&from=${present() - DAY}`));
+			pair.sparked = now();
+		}
 		reason = unread;
 	} catch (error) {
 		reason = error;
 	}
+	isReading = false;
 	redraw();
 }
 
@@ -258,8 +334,9 @@ document.onvisibilitychange = () => {
 	refresh();
 };
 setInterval(redraw, 1_000);
-// Reload each 5 s. Screen readers speak each minute.
+// Reload each 5 s, or each second until there is a price. Screen readers speak each minute.
 setInterval(() => (unread || (isFitted && length < fitting()) ? look() : refresh()), 5_000);
+setInterval(() => shown().some(({ tick }) => tick) || refresh(), 1_000);
 setInterval(() => (spoken = ""), 60_000);
 (onhashchange = () => {
 	recall();

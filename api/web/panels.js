@@ -1,7 +1,7 @@
 // The cards, and the tables that explain the prices.
 
 import { ask, now } from "./feed.js";
-import { change, clock, grouped, milliseconds, moment, percent, places, span } from "./text.js";
+import { change, clock, grouped, milliseconds, moment, percent, places, span, zone } from "./text.js";
 
 export const find = (id) => document.getElementById(id);
 export const words = (code) => code.replaceAll("_", " ");
@@ -31,25 +31,38 @@ const fill = (id, groups) => {
 export function makeCard(name, hue) {
 	const parts = ["pair", "", "price", "", "", "bad"].map((className, index) => make("span", index ? "" : name, { className }));
 	const card = make("button", parts, { className: "card" });
+	const [spark, path] = ["svg", "polyline"].map((tag) => document.createElementNS("http://www.w3.org/2000/svg", tag));
+	for (const [key, value] of Object.entries({ viewBox: "0 0 100 24", preserveAspectRatio: "none", "aria-hidden": "true" })) spark.setAttribute(key, value);
+	spark.append(path);
+	card.append(spark);
 	card.style.setProperty("--line", `var(--${hue})`);
 	return card;
 }
 
-export function showCard(card, { tick, before, gap, stale, replay, isConnected, move, range }) {
+export function showCard(card, { tick, before, gap, stale, replay, progress, isConnected, move, range }) {
 	const [, fresh, price, last, moves, why] = card.children;
-	const trouble = !tick ? "no price yet" : !isConnected ? "not connected" : stale && "stale";
+	const trouble = !tick ? (progress ? "filling in" : "no price yet") : !isConnected ? "not connected" : stale && "stale";
 	const age = tick && ` · ${replay ? moment(tick.slot) : `${span(now() - Date.parse(tick.slot))} ago`}`;
 	write(fresh, `${trouble || replay || "fresh"}${age ?? ""}`, `fresh ${trouble ? "bad" : ""}`);
 	write(price, tick ? grouped(tick.price) : "–", `price ${trouble ? "old" : ""}`);
 	const step = tick && before && change(before, tick.price);
 	write(last, step?.amount ?? "", `arrow ${step?.direction ?? ""}`);
-	write(moves, move ? `${move.percent} (${move.amount}) ${range}` : "", `arrow ${move?.direction ?? ""}`);
+	write(moves, move && tick ? `${move.percent} (${move.amount}) ${range}` : "", `arrow ${(tick && move?.direction) || ""}`);
 	write(why, gap ? `no price: ${words(gap.cause)}` : "");
+}
+
+/** Draws a small line of candles on a card. */
+export function showSpark(card, candles) {
+	const points = candles.map(({ start, close }) => [Date.parse(start), +close]);
+	const [times, closes] = [0, 1].map((place) => points.map((point) => point[place]));
+	const [low, high] = [Math.min(...closes), Math.max(...closes)];
+	const scaled = ([time, close]) => [(100 * (time - times[0])) / (times.at(-1) - times[0] || 1), 23 - (22 * (close - low)) / (high - low || 1)];
+	card.lastChild.firstChild.setAttribute("points", points.map(scaled).join(" "));
 }
 
 const showQuotes = (records) =>
 	fill("quotes", records.map(({ pair, price, sequence, epoch, slot, quotes }) => [
-		heading(`${pair} at ${clock(slot)} UTC, epoch ${epoch}, `, make("a", `sequence ${sequence}`, { href: `v1/ticks/${sequence}` })),
+		heading(`${pair} at ${clock(slot)} ${zone()}, poller term ${epoch}, `, make("a", `record ${sequence}`, { href: `v1/ticks/${sequence}` })),
 		...(quotes ?? []).map(({ source, price: quoted, verdict }) =>
 			row(source, quoted && grouped(quoted), quoted && change(price, quoted, 3).percent, make("td", words(verdict), { className: verdict === "used" ? "up" : "bad" }))),
 	]));
@@ -63,11 +76,31 @@ const showAverages = (responses) =>
 		}),
 	]));
 
-const showSources = ({ items }) =>
+const UNREACHABLE = { dns: "no DNS", unreachable: "no connection", timeout: "no response", tls: "no valid certificate" };
+const NAMES = new Intl.ListFormat("en-GB");
+let failing = "";
+/** Which sources fail, and why: "Coinbase and Kraken cannot be reached (no DNS)" */
+export const failures = () => failing;
+
+function findFailures(items) {
+	const groups = new Map();
+	for (const { source, last_verdict, verdicts } of items) {
+		// A source that failed is not asked for a while. The failure before that is the reason.
+		const { used, backing_off, ...others } = verdicts;
+		const [cause] = last_verdict === "backing_off" ? Object.keys(others).sort((a, b) => others[b] - others[a]) : [last_verdict];
+		if (cause && cause !== "used") groups.set(cause, [...(groups.get(cause) ?? []), source[0].toUpperCase() + source.slice(1)]);
+	}
+	const told = [...groups].map(([cause, names]) => `${NAMES.format(names)} ${UNREACHABLE[cause] ? "cannot be reached" : "did not help"} (${UNREACHABLE[cause] ?? words(cause)})`);
+	failing = told.join("; ");
+}
+
+const showSources = ({ items }) => {
+	findFailures(items);
 	fill("sources", [items.map(({ source, share_used, verdicts, last_verdict }) => {
 		const { used, ...others } = verdicts;
 		return row(source, share(share_used), Object.entries(others).map(([verdict, count]) => `${words(verdict)} ${count}`).join(", "), words(last_verdict));
 	})]);
+};
 
 /** Joins adjacent gaps of one cause, from the tick before to the tick after. */
 export function joined(items) {
@@ -95,6 +128,7 @@ const showPoints = (panels) =>
 	]));
 
 export async function readTables(pairs) {
+	for (const element of document.querySelectorAll(".zone")) write(element, zone());
 	showGaps(pairs);
 	if (find("chart").hidden) showPoints(pairs);
 	const ticks = pairs.map(({ tick }) => tick).filter(Boolean);

@@ -1,6 +1,6 @@
 // Where things are drawn. Floating-point prices are precise enough for pixels.
 
-import { DAY, clock, date, grouped, milliseconds } from "./text.js";
+import { DAY, ahead, clock, date, grouped, milliseconds } from "./text.js";
 
 const { ceil, floor, max, min } = Math;
 
@@ -35,14 +35,23 @@ export function timeMarks(from, to, count) {
 	const rough = (to - from) / max(1, count);
 	const step = TIME_STEPS.find((step) => step >= rough) ?? ceil(rough / DAY) * DAY;
 	const marks = [];
-	for (let time = ceil(from / step) * step; time <= to; time += step) {
-		marks.push({ time, label: time % DAY ? clock(time, step < 60_000 ? 19 : 16) : date(time) });
+	const shift = ahead(from);
+	for (let time = ceil((from + shift) / step) * step - shift; time <= to; time += step) {
+		marks.push({ time, label: (time + ahead(time)) % DAY ? clock(time, step < 60_000 ? 19 : 16) : date(time) });
 	}
 	return marks;
 }
 
 /** The first index at or after `time`. */
-export const search = (points, time) => points.findLastIndex((point) => point.time < time) + 1;
+export function search(points, time) {
+	let [low, high] = [0, points.length];
+	while (low < high) {
+		const middle = (low + high) >> 1;
+		if (points[middle].time < time) low = middle + 1;
+		else high = middle;
+	}
+	return low;
+}
 
 export function nearest(points, time) {
 	const index = search(points, time);
@@ -53,38 +62,6 @@ export function nearest(points, time) {
 /** The points in a view, plus `beyond` more on each side. */
 export const within = (points, { from, to }, beyond = 0) =>
 	points.slice(max(0, search(points, from) - beyond), search(points, to + 1) + beyond);
-
-/** Thins a line to the first, lowest, highest and last point of each pixel, with `null` at gaps. */
-export function decimated(points, step, x) {
-	const line = [];
-	let [first, low, high] = [0, 0, 0];
-	points.forEach(({ time, close, past }, index) => {
-		if (close < points[low].close) low = index;
-		if (close > points[high].close) high = index;
-		const next = points[index + 1]?.time;
-		// What was backfilled has one tick a minute, or one per slot if the interval is longer.
-		const breaks = next - time > max(step, past ? 60_000 : 0) * 1.5;
-		if (next && !breaks && floor(x(next)) === floor(x(time))) return;
-		for (const place of new Set([first, min(low, high), max(low, high), index])) line.push(points[place]);
-		if (breaks) line.push(null);
-		first = low = high = index + 1;
-	});
-	return line;
-}
-
-/** The moving mean of closes over `length`, where at least half of the points exist. */
-export function movingAverage(points, length, step) {
-	const expected = length / step;
-	const averages = [];
-	let [first, sum] = [0, 0];
-	points.forEach(({ time, close }, index) => {
-		sum += close;
-		for (; points[first]?.time <= time - length; first++) sum -= points[first].close;
-		const count = index - first + 1;
-		if (expected >= 2 && count >= expected / 2) averages.push({ time, close: sum / count });
-	});
-	return averages;
-}
 
 /** The price range to show. It stays while it fits, so that the chart does not jump. */
 export function priceRange(before, low, high) {

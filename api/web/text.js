@@ -44,10 +44,20 @@ export function span(length) {
 	return shown.map(([count, unit]) => `${Math.floor(count)} ${unit}`).join(" ") || "0 s";
 }
 
-/** "2026-11-21 14:05:09". All times are UTC, as in the log. */
-export const moment = (time) => new Date(time).toISOString().slice(0, 19).replace("T", " ");
+let isLocal = false;
+/** Shows times in the browser's zone instead of UTC, which the log has. */
+export const showLocal = (value) => (isLocal = value);
+export const zone = () => (isLocal ? "local" : "UTC");
+/** How far the clock that is shown is ahead of UTC, in milliseconds. */
+export const ahead = (time) => (isLocal ? -UNITS.m * new Date(time).getTimezoneOffset() : 0);
+
+const shifted = (time) => new Date(+new Date(time) + ahead(time));
+
+/** "2026-11-21 14:05:09" */
+export const moment = (time) => shifted(time).toISOString().slice(0, 19).replace("T", " ");
 
 /** "14:05:09" or "14:05" */
 export const clock = (time, end = 19) => moment(time).slice(11, end);
 
-export const date = (time) => new Date(time).toLocaleDateString("en-GB", { day: "numeric", month: "short", timeZone: "UTC" });
+const days = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", timeZone: "UTC" });
+export const date = (time) => days.format(shifted(time));

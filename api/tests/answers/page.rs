@@ -7,13 +7,14 @@ use std::{
 };
 
 use api::config::{ApiConfig, RateLimit};
+use common::domain::{Origin, Record};
 use serde_json::json;
 
-use crate::rig::{Answer, Rig, at, gap, gap_of, tick};
+use crate::rig::{Answer, Rig, at, gap, gap_of, tick, tick_record};
 
-/// The maximum size of the page and all its files together. Raised from 40,000 for the range that fits the history, the
-/// state of recordings that have ended, and the label of what was backfilled.
-const MAX_BYTES: usize = 41_200;
+/// The maximum size of the page and all its files together. Raised from 41,200 for the lines that are kept between redraws,
+/// the page about feeds, the progress of a backfill, the reasons of failing sources, local times and the lines on cards.
+const MAX_BYTES: usize = 54_000;
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'";
@@ -108,6 +109,7 @@ async fn each_file_of_a_build_is_cached_forever() {
         let path = format!("{folder}/{name}");
         let file = rig.get(&path).await;
         let content_type = match name.rsplit('.').next().unwrap() {
+            "html" => "text/html; charset=utf-8",
             "js" => "text/javascript; charset=utf-8",
             "css" => "text/css; charset=utf-8",
             "svg" => "image/svg+xml",
@@ -214,6 +216,20 @@ async fn without_scripts_the_page_shows_the_same_prices() {
     assert_eq!(shown[1][..4], ["ETH-USD", "3400.000", &at(40).to_string(), "fresh"]);
     let sequence = page.header("x-tickwell-sequence").unwrap();
     assert!(plain(&page.text).contains(&format!("As of sequence {sequence}<")), "{}", plain(&page.text));
+}
+
+#[tokio::test]
+async fn without_scripts_the_page_says_that_prices_are_not_real() {
+    for (origin, says) in [
+        (Origin::Simulated, "<p>Simulated: these prices are made up.</p>"),
+        (Origin::Replay, "<p>Replayed: these are not today's prices.</p>"),
+        (Origin::Live, "<table>"),
+    ] {
+        let mut rig = Rig::new();
+        rig.send(vec![common::wire::encode(&Record { origin, ..tick_record("BTC-USD", 10, "100") })]).await;
+        let page = rig.get("/").await;
+        assert!(plain(&page.text).starts_with(says), "{origin}: {}", plain(&page.text));
+    }
 }
 
 /// The cells of a price, from the API's response.

@@ -38,3 +38,16 @@ export async function always(check, runs = RUNS) {
     }
   }
 }
+
+/** The points of a feed. Some are missing, singly or many in a row. */
+export function feed(random, count, step, missing = random.pick([0, 0.02, 0.3])) {
+  const points = [];
+  let [time, close] = [random.whole(0, 1e6) * step, random.magnitude(1e-5, 1e5)];
+  while (points.length < count) {
+    time += step * (random.chance(missing) ? random.whole(2, 30) : 1);
+    // Consecutive equal prices are common.
+    if (random.chance(0.7)) close *= 1 + random.between(-0.001, 0.001);
+    points.push({ time, close });
+  }
+  return points;
+}

@@ -1,12 +1,11 @@
-// Tests scales, marks and thinning, and compares them with naive computations.
+// Tests scales, marks and views, and compares them with naive computations.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { always } from "./random.mjs";
+import { always, feed } from "./random.mjs";
 import {
-  MAX_TICKS, decimated, moved, movingAverage, nearest, priceMarks, priceRange, resolution, search, timeMarks, within,
-  zoomed,
+  MAX_TICKS, moved, nearest, priceMarks, priceRange, resolution, search, timeMarks, within, zoomed,
 } from "../../web/scale.js";
 import { DAY, milliseconds } from "../../web/text.js";
 
@@ -20,19 +19,6 @@ const INTERVALS = ["100ms", "1s", "2s", "7s", "10s", "30s", "1m", "5m", "1h", "1
 
 const labels = (marks) => marks.map(({ label }) => label);
 const apart = (items) => items.slice(1).map((item, index) => item - items[index]);
-
-/** The points of a feed. Some are missing, singly or many in a row. */
-function feed(random, count, step, missing = random.pick([0, 0.02, 0.3])) {
-  const points = [];
-  let [time, close] = [random.whole(0, 1e6) * step, random.magnitude(1e-5, 1e5)];
-  while (points.length < count) {
-    time += step * (random.chance(missing) ? random.whole(2, 30) : 1);
-    // Consecutive equal prices are common.
-    if (random.chance(0.7)) close *= 1 + random.between(-0.001, 0.001);
-    points.push({ time, close });
-  }
-  return points;
-}
 
 test("a view uses the finest resolution that fits", async () => {
   assert.deepEqual(resolution(DAY, 10 * SECOND, 0, DAY / 8), { step: 10 * SECOND });
@@ -176,97 +162,6 @@ test("search finds the same point as a linear scan", async () => {
   });
 });
 
-test("a line keeps the first, lowest, highest and last of every pixel, and never bridges a gap", async () => {
-  await always((random) => {
-    const step = random.pick(INTERVALS);
-    const points = feed(random, random.whole(1, 400), step);
-    const [from, length] = [points[0].time - step, points.at(-1).time - points[0].time + 2 * step];
-    const width = random.whole(1, 600);
-    const x = (time) => ((time - from) / length) * width;
-    const line = decimated(points, step, x);
-
-    // Each run between gaps, and each column of pixels in it.
-    const columns = new Map();
-    const runs = [];
-    for (const [index, point] of points.entries()) {
-      if (!index || point.time - points[index - 1].time > step) runs.push([]);
-      runs.at(-1).push(point);
-      const key = `${runs.length} ${floor(x(point.time))}`;
-      columns.set(key, [...(columns.get(key) ?? []), point]);
-    }
-
-    const kept = line.filter(Boolean);
-    assert.deepEqual(kept, points.filter((point) => kept.includes(point)), "the order has changed");
-    for (const column of columns.values()) {
-      const left = column.filter((point) => kept.includes(point));
-      const extremes = (of) => [min, max].map((extreme) => extreme(...of.map(({ close }) => close)));
-      assert.deepEqual([left[0], left.at(-1)], [column[0], column.at(-1)]);
-      assert.deepEqual(extremes(left), extremes(column));
-      assert.ok(left.length <= 4, `${left.length} are left of ${column.length}`);
-    }
-
-    const strokes = [[]];
-    for (const point of line) point ? strokes.at(-1).push(point) : strokes.push([]);
-    const expected = runs.map((run) => run.filter((point) => kept.includes(point)));
-    assert.deepEqual(strokes, expected, "a stroke is not exactly one run");
-
-    for (const stroke of strokes) assert.deepEqual(decimated(stroke, Infinity, x), stroke, "thinning again removes more points");
-  });
-});
-
-test("a single point between gaps stays, and so do few points", () => {
-  const points = [0, 10, 50, 90, 100].map((time) => ({ time, close: 1 }));
-  assert.deepEqual(decimated(points, 10, () => 0), [points[0], points[1], null, points[2], null, points[3], points[4]]);
-  assert.deepEqual(decimated(points.slice(0, 1), 10, () => 0), [points[0]]);
-  assert.deepEqual(decimated([], 10, () => 0), []);
-});
-
-/** The mean of a window, by summation. */
-function naiveAverage(points, index, length) {
-  const { time } = points[index];
-  const closes = [];
-  for (let at = index; at >= 0 && points[at].time > time - length; at--) closes.push(points[at].close);
-  return { count: closes.length, mean: closes.reduce((sum, close) => sum + close, 0) / closes.length };
-}
-
-test("an average is the mean of its window, and is missing if less than half of the points exist", async () => {
-  await always((random) => {
-    const step = random.pick(INTERVALS);
-    const points = feed(random, random.whole(1, 300), step);
-    const expected = random.whole(2, 120);
-    const averages = movingAverage(points, expected * step, step);
-    const found = new Map(averages.map(({ time, close }) => [time, close]));
-    assert.equal(found.size, averages.length);
-    for (const [index, { time }] of points.entries()) {
-      const { count, mean } = naiveAverage(points, index, expected * step);
-      assert.equal(found.has(time), count >= expected / 2, `${count} of ${expected}`);
-      if (found.has(time)) assert.ok(abs(found.get(time) / mean - 1) < 1e-9, `${found.get(time)} is not ${mean}`);
-    }
-    assert.deepEqual(averages, averages.toSorted((a, b) => a.time - b.time));
-  });
-});
-
-test("there is no average without a length, or of fewer than two points", () => {
-  const points = [1, 2, 3].map((place) => ({ time: place * MINUTE, close: place }));
-  assert.deepEqual(movingAverage(points, 0, MINUTE), []);
-  assert.deepEqual(movingAverage(points, MINUTE, MINUTE), []);
-  assert.deepEqual(movingAverage([], 10 * MINUTE, MINUTE), []);
-  assert.deepEqual(movingAverage(points, 2 * MINUTE, MINUTE).map(({ close }) => close), [1, 1.5, 2.5]);
-});
-
-test("an average of many points does not drift", async () => {
-  await always((random) => {
-    const points = feed(random, 100_000, SECOND, 0.02);
-    const averages = movingAverage(points, HOUR, SECOND);
-    assert.ok(averages.length > 10_000);
-    const places = new Map(points.map(({ time }, index) => [time, index]));
-    for (const { time, close } of averages.filter((_, place) => place % 997 === 0 || place === averages.length - 1)) {
-      const { mean } = naiveAverage(points, places.get(time), HOUR);
-      assert.ok(abs(close / mean - 1) < 1e-9, `${close} is not ${mean}`);
-    }
-  }, 3);
-});
-
 test("the price range contains every point, and stays while it does", async () => {
   await always((random) => {
     const low = random.magnitude(1e-8, 1e6);
@@ -342,13 +237,4 @@ test("a zoom keeps the time under the pointer, respects its limits, and never sh
     assert.ok(stays || (abs(view.to - newest) < 0.01 && time <= view.to), context);
     assert.ok(stays || factor > 1, context);
   });
-});
-
-test("a line of minutes that were backfilled breaks only where a minute is missing", () => {
-	const points = [0, 1, 2, 4].map((minute) => ({ time: minute * 60_000, close: 1, past: true }));
-	const line = (past) => decimated(points.map((point) => ({ ...point, past })), 10_000, (time) => time / 1_000);
-	const breaks = (line) => line.filter((point) => point === null).length;
-	assert.equal(breaks(line(true)), 1);
-	assert.equal(breaks(line(1)), 1);
-	assert.equal(breaks(line(false)), 3);
 });

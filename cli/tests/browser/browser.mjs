@@ -43,9 +43,10 @@ export async function launch(...more) {
 }
 
 /**
- * Opens a page in a new browser context, as for a first-time visitor. `options` configures the context. `prepare` runs in
- * the page before the page's own scripts. Requests whose URL matches a key of `canned` get its JSON as their response.
- * `problems` collects the page's errors.
+ * Opens a page in a new browser context, as for a first-time visitor. `options` configures the context. `prepare` is a
+ * function, or several, that run in the page before the page's own scripts. Requests whose URL matches a key of `canned`
+ * get its JSON as their response, or the result if it is a function, or no response if it is null. `problems` collects the
+ * page's errors.
  */
 export async function visit(browser, url, options = {}, prepare = () => {}, canned = {}) {
   const context = await browser.newContext(options);
@@ -66,8 +67,8 @@ export async function visit(browser, url, options = {}, prepare = () => {}, cann
     document.addEventListener("securitypolicyviolation", ({ violatedDirective, blockedURI, sample }) =>
       console.error(`violation of its content security policy: ${violatedDirective}, ${blockedURI} ${sample}`));
   });
-  await page.addInitScript(prepare);
-  for (const [pattern, json] of Object.entries(canned)) await page.route(pattern, (route) => route.fulfill({ json }));
+  for (const script of [prepare].flat()) await page.addInitScript(script);
+  for (const [pattern, json] of Object.entries(canned)) await page.route(pattern, (route) => json && route.fulfill({ json: typeof json === "function" ? json() : json }));
   await page.goto(url);
   return { page, problems, leave: () => context.close() };
 }

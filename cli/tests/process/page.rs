@@ -75,7 +75,10 @@ async fn the_page_reacts_to_input_and_looks_right_everywhere() {
     let scene = Scene::new(INTERVAL).asking(&upstream).with("TICKWELL__FEED__PAIRS", "BTC-USD,ETH-USD");
     let pod = scene.standalone("only").await;
     has_price(&pod).await;
-    play(&pod.url, &["hands", "looks"], async |request| panic!("unknown request: {request}")).await;
+    play(&pod.url, &["hands", "looks", "newcomer", "speed"], async |request| {
+        panic!("unknown request: {request}")
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -25,10 +25,12 @@ const FILES: &[File] = embedded![
     "app.js",
     "chart.js",
     "feed.js",
+    "feeds.html",
     "gestures.js",
     "icon.svg",
     "panels.js",
     "scale.js",
+    "series.js",
     "text.js",
 ];
 
@@ -41,6 +43,7 @@ impl File {
     /// The media type, from the extension of the name.
     pub(super) fn content_type(self) -> &'static str {
         match self.name.rsplit('.').next() {
+            Some("html") => "text/html; charset=utf-8",
             Some("css") => "text/css; charset=utf-8",
             Some("js") => "text/javascript; charset=utf-8",
             Some("svg") => "image/svg+xml",

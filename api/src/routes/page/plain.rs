@@ -1,6 +1,6 @@
 //! The page's table of prices for browsers without scripts.
 
-use common::domain::Pair;
+use common::domain::{Origin, Pair};
 
 use super::super::{State, no_price_yet, price_item::price_item};
 use crate::html::{escaped, marked_up};
@@ -8,6 +8,10 @@ use ledger::snapshot::{PairView, Snapshot};
 
 /// The columns of the table. If a pair has no price, its row has the reason instead, across all columns but the first.
 const COLUMNS: [&str; 6] = ["Pair", "Price in the quote asset", "Slot", "State", "Origin", "Sources"];
+
+/// What the page says if prices are not those of exchanges now, as the page's scripts do.
+const SIMULATED: &str = "<p>Simulated: these prices are made up.</p>\n";
+const REPLAYED: &str = "<p>Replayed: these are not today's prices.</p>\n";
 
 /// The newest price of each pair, or why the pair has none.
 pub(super) fn prices(state: &State, snapshot: &Snapshot) -> String {
@@ -18,7 +22,12 @@ pub(super) fn prices(state: &State, snapshot: &Snapshot) -> String {
         Some(cells) => row(&pair.to_string(), &cells),
         None => row(&pair.to_string(), &[no_price(view)]),
     });
-    table(snapshot, &rows.collect::<String>())
+    let origin = match snapshot.origin {
+        Some(Origin::Simulated) => SIMULATED,
+        Some(Origin::Replay) => REPLAYED,
+        Some(Origin::Live) | None => "",
+    };
+    format!("{origin}{}", table(snapshot, &rows.collect::<String>()))
 }
 
 /// Why there are no prices.

@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { PAIRS, answer, arrive, grouped, until, width } from "./sight.mjs";
 
 /** What the Tab key focuses after the links, in this order, up to the chart. */
-const STOPS = ["BTC-USD", "ETH-USD", "range", "average", "candles", "table", "chart"];
+const STOPS = ["BTC-USD", "ETH-USD", "range", "average", "candles", "table", "local", "chart"];
 
 export default async function ({ browser, url }) {
   const { page, words, plot, address, isLive, text, points, goodbye } = await arrive(browser, `${url}/#range=10m`, { hasTouch: true });

@@ -30,6 +30,13 @@ export default async function ({ browser, url }) {
       });
       assert(scrollWidth <= clientWidth, `${scrollWidth} > ${clientWidth} in ${colorScheme}`);
       assert.deepEqual(outside, []);
+      const cut = () => page.evaluate(() => [...document.querySelectorAll(".scroll")].filter(({ scrollWidth, clientWidth }) => scrollWidth > clientWidth).map(({ firstElementChild }) => firstElementChild.id));
+      assert.deepEqual(await cut(), [], `tables are cut at ${width}`);
+      await page.getByRole("checkbox", { name: "Table" }).check();
+      await until("the table of points", () => rows("points"), (found) => found.length > 3);
+      assert.deepEqual(await cut(), [], `tables are cut at ${width}`);
+      await page.getByRole("checkbox", { name: "Table" }).uncheck();
+      await until("a line", () => plot(), ({ line }) => line.length);
       for (const part of ["h1", "#state", "#chart", "#quotes", "#sources", "#averages", "#gaps"]) {
         assert(await page.locator(part).isVisible(), `${part} at ${width}`);
       }

@@ -7,12 +7,12 @@ import { PAIRS, answer, arrive, difference, grouped, until } from "./sight.mjs";
 const CHANGES = 4;
 const [MINUTE, HOUR] = [60_000, 3_600_000];
 
-/** Without a range in its address, the page shows the shortest one that contains the whole history, but at most a day. */
+/** Without a range in its address, the page shows the longest one that the history fills at least by half, up to a day. */
 async function fits(browser, url) {
   const began = (age) => ({
     "**/history?order=asc&limit=1": { items: [{ slot: new Date(Date.now() - age).toISOString(), price: "1" }] },
   });
-  for (const [age, range] of [[5 * MINUTE, "10 min"], [3 * HOUR, "6 h"], [10 * HOUR, "1 d"], [700 * HOUR, "1 d"]]) {
+  for (const [age, range] of [[5 * MINUTE, "10 min"], [3 * HOUR + MINUTE, "6 h"], [11 * HOUR, "6 h"], [13 * HOUR, "1 d"], [700 * HOUR, "1 d"]]) {
     const { page, address, isLive, goodbye } = await arrive(browser, url, {}, began(age));
     await isLive();
     await until(`${range} for ${age} ms`, () => page.getByRole("radio", { name: range }).isChecked());
@@ -21,9 +21,9 @@ async function fits(browser, url) {
   }
 
   // The range grows with the history until the user chooses one.
-  const { page, address, isLive, goodbye } = await arrive(browser, url, {}, began(10 * MINUTE - 10_000));
+  const { page, address, isLive, goodbye } = await arrive(browser, url, {}, began(30 * MINUTE - 10_000));
   await isLive();
-  await until("more than 10 minutes", () => page.getByRole("radio", { name: "1 h" }).isChecked());
+  await until("an hour that is half full", () => page.getByRole("radio", { name: "1 h" }).isChecked());
   await page.getByText("10 min", { exact: true }).first().click();
   await until("10 minutes, as chosen", address, ({ range }) => range === "600000ms");
   await page.waitForResponse((response) => response.url().endsWith("/v1/pairs"));
@@ -70,7 +70,7 @@ export default async function ({ browser, url }) {
   });
   const records = await Promise.all(links.map((link) => answer(url, link)));
   const expected = records.flatMap(({ pair, sequence, epoch, quotes }) => [
-    [pair, `sequence ${sequence}`, `epoch ${epoch}`],
+    [pair, `record ${sequence}`, `poller term ${epoch}`],
     ...quotes.map(({ source, price, verdict }) => [source, price ? grouped(price) : "–", verdict.replaceAll("_", " ")]),
   ]);
   assert.equal(quotes.length - 1, expected.length, JSON.stringify(quotes));

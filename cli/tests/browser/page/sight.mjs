@@ -65,8 +65,8 @@ function watch() {
 }
 
 /** Opens the page. Returns functions that read what can be seen on it. */
-export async function arrive(browser, url, options, canned) {
-  const { page, problems, leave } = await visit(browser, url, options, watch, canned);
+export async function arrive(browser, url, options, canned, ...prepare) {
+  const { page, problems, leave } = await visit(browser, url, options, [watch, ...prepare], canned);
   const text = (selector) => page.locator(selector).innerText();
 
   const card = (pair) =>
