@@ -7,7 +7,9 @@ import re
 import sys
 from pathlib import Path
 
-import plot
+# Otherwise importing the module would leave a directory here.
+sys.dont_write_bytecode = True
+import plot  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE, IMAGE = ROOT / "docs/performance.md", ROOT / "docs/images/performance.svg"
@@ -39,9 +41,13 @@ def number(value):
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
+def money(dollars):
+    return f"${dollars:.2f}" if dollars >= 0.01 else "below $0.01"
+
+
 def table(heads, rows):
-    align = ["---"] + ["--:"] * (len(heads) - 1)
-    return "\n".join(f"| {' | '.join(row)} |" for row in [heads, align, *rows])
+    head, *body = (f"| {' | '.join(row)} |" for row in [heads, *rows])
+    return "\n".join([head, "|---" + "|--:" * (len(heads) - 1) + "|", *body])
 
 
 class Units:
@@ -62,8 +68,8 @@ def requests(units):
     rows = []
     for name, kept, computed in units.requests():
         each = f"{number(computed)} µs" if computed else "–"
-        rows.append([name, f"{number(kept)} µs", each, number(1e6 / kept), f"${number(kept / 3600 * CORE_HOUR)}"])
-    heads = ["route", "CPU time, response kept", "computed", "requests/s of one core", "a million requests"]
+        rows.append([name, f"{number(kept)} µs", each, number(1e6 / kept), money(1_000 * kept / 3600 * CORE_HOUR)])
+    heads = ["route", "CPU time, response kept", "computed", "requests/s of one core", "a billion requests"]
     return table(heads, rows)
 
 
@@ -76,12 +82,12 @@ def ticks(units):
     size = lambda name: f"{number(tick(name))} B"
     return table(["where", "a tick", "a pair", "cost"], [
         ["the log, on each NATS server", size("in the log, on each NATS server"), f"{number(log / 1e9)} GB a year",
-         f"${number(log / 1e9 * DISK_MONTH)} a month"],
+         f"{money(log / 1e9 * DISK_MONTH)} a month"],
         ["the disk of each pod", size("on the disk of a pod, after a year"), f"{number(disk / 1e6)} MB a year",
-         f"${number(disk / 1e9 * DISK_MONTH)} a month"],
+         f"{money(disk / 1e9 * DISK_MONTH)} a month"],
         ["the memory of each pod", size("in the memory of a pod, for 24 hours"), f"{number(memory / 1e6)} MB", "–"],
         ["the CPU of each pod", f"{number(cpu)} µs", f"{number(cpu * 8_640 / 1e6)} s a day",
-         f"${number(cpu * 8_640 * 30 / 1e6 / 3600 * CORE_HOUR)} a month"],
+         f"{money(cpu * 8_640 * 30 / 1e6 / 3600 * CORE_HOUR)} a month"],
     ])
 
 
@@ -129,7 +135,7 @@ def image(units):
 def main():
     units, page = Units(), PAGE.read_text()
     for part in (requests, ticks, clients, peers, compared):
-        begin, end = f"<!-- generated: {part.__name__} -->\n", "\n<!-- end -->"
+        begin, end = f"<!-- generated: {part.__name__} -->\n\n", "\n\n<!-- end -->"
         replacement = begin + part(units) + end
         page, count = re.subn(f"{begin}.*?{end}", lambda _: replacement, page, flags=re.DOTALL)
         assert count == 1, f"{PAGE} has no place for {part.__name__}"
