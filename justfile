@@ -124,7 +124,7 @@ format:
     cargo fmt --manifest-path testkit/fuzz/Cargo.toml
     cargo fmt --manifest-path bench/Cargo.toml
 
-# Run all benchmarks, or one (store, rebuild, http, streams, telemetry, peers, page); bench/README.md has the options
+# Run all benchmarks, or one (store, rebuild, http, streams, telemetry, peers, page, units), or count instructions; see bench/README.md
 [group('check')]
 bench *arguments="all":
     scripts/bench {{ arguments }}

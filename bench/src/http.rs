@@ -98,7 +98,7 @@ pub fn run(seconds: u64, rounds: u64) -> Result<()> {
 }
 
 /// Makes the pod keep so many other responses that it computes all further ones for each request.
-async fn fill(address: SocketAddr) -> Result<()> {
+pub async fn fill(address: SocketAddr) -> Result<()> {
     for number in 0..KEPT {
         ask(address, &format!("{NEWEST}?max_spread=0.5{number:04}"), false).await?;
     }

@@ -6,13 +6,17 @@
 //! - [`pod`], [`http`], [`streams`]: a pod's responses compared with bare hyper, and its streams compared with raw sockets.
 //! - [`peers`]: a pod compared with what people would run instead.
 //! - [`telemetry`]: a pod with traces compared with one without.
+//! - [`units`]: what a request, a tick and a client cost.
+//! - [`instructions`], [`paths`]: the instructions that the hot paths execute, which are compared with the expected ones.
 //! - [`server`]: a server in a process of its own, and what it uses.
 //! - [`report`]: writes results as a table and as JSON.
 
 mod backup;
 mod contender;
 mod http;
+mod instructions;
 mod ours;
+mod paths;
 mod peers;
 mod pod;
 mod rebuild;
@@ -22,6 +26,7 @@ mod sqlite;
 mod store;
 mod streams;
 mod telemetry;
+mod units;
 mod year;
 
 use anyhow::{Context, Result, bail};
@@ -46,11 +51,16 @@ fn main() -> Result<()> {
         Some("peers") => peers::run(number("--seconds", 10)?, number("--rounds", 3)?),
         Some("telemetry") => telemetry::run(number("--seconds", 5)?, number("--rounds", 9)?),
         Some("telemetry-pod") => telemetry::pod(arguments.get(1).context("a mode")?),
+        Some("units") => units::run(number("--seconds", 3)?, number("--rounds", 3)?),
+        Some("instructions") => instructions::run(arguments.iter().any(|argument| argument == "--renew")),
+        // Started by `instructions` as a separate process.
+        Some("path") => instructions::repeat(arguments.get(1).context("a path")?, number(&arguments[1], 1)?),
         // Started by `store` as a separate process, so that the measured memory is that of a single store.
         Some("opened") => store::opened(&arguments[1..]),
         _ => bail!(
             "bench store [--days N] | bench rebuild [--records N] [--rounds N] | bench http [--seconds N] [--rounds N] | \
-                 bench streams [--clients N] [--rounds N] | bench telemetry [--seconds N] [--rounds N] | bench peers [--seconds N] [--rounds N]"
+                 bench streams [--clients N] [--rounds N] | bench telemetry [--seconds N] [--rounds N] | bench peers [--seconds N] [--rounds N] | \
+                 bench units [--seconds N] [--rounds N] | bench instructions [--renew]"
         ),
     }
 }

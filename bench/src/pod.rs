@@ -9,8 +9,8 @@ use api::{
     freshness::Freshness,
     metrics::Connections,
     routes::{Build, Process, State, Streams},
+    server::{self, Listener, SharedEndpoint},
     work::Workers,
-    server::{self, Listener},
 };
 use async_trait::async_trait;
 use common::{
@@ -38,8 +38,8 @@ use crate::{
     year::{self, Year},
 };
 
-/// Two days, so that requests for the last day have data.
-const DAYS: u64 = 2;
+/// The number of records of a pod: two days, so that requests for the last day have data.
+const RECORDS: usize = 2 * 8_640 * 2;
 
 /// The maximum number of connections.
 const PLACES: usize = 12_000;
@@ -47,6 +47,8 @@ const PLACES: usize = 12_000;
 /// A pod that listens on its own port.
 pub struct Pod {
     pub address: std::net::SocketAddr,
+    /// What responds to its requests.
+    pub endpoint: SharedEndpoint,
     /// Sends a batch of records to the pod, which ingests it.
     pub next: mpsc::Sender<Batch>,
     /// The records that have not been ingested yet.
@@ -83,10 +85,15 @@ pub fn entry(stored: &ledger::store::Stored) -> Entry {
 
 impl Pod {
     pub async fn start() -> Result<Self> {
+        Self::start_with(RECORDS).await
+    }
+
+    /// Starts a pod with the first records of the year.
+    pub async fn start_with(records: usize) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let store = Store::open_copy(folder.path(), &identity(), year::begin())?;
-        let mut year = Year::new(DAYS + 1);
-        let records: Vec<_> = year.by_ref().take(usize::try_from(DAYS * year::SLOTS_A_DAY * 2)?).collect();
+        let mut year = Year::new(3);
+        let records: Vec<_> = year.by_ref().take(records).collect();
         for batch in records.chunks(1_000) {
             let cursor = batch.last().map(|stored| stored.sequence).unwrap_or_default();
             store.commit(batch, cursor, &[], Timestamp::EPOCH)?;
@@ -129,8 +136,8 @@ impl Pod {
         let address = listener.address()?;
         let (next, batches) = mpsc::channel(1);
         tokio::spawn(ingest.run(Box::new(Sent(batches)), stop.clone()));
-        let (_, endpoints) = watch::channel(endpoint);
+        let (_, endpoints) = watch::channel(endpoint.clone());
         tokio::spawn(listener.serve(endpoints, PLACES, connections, stop));
-        Ok(Self { address, next, year: Box::new(year), _folder: folder })
+        Ok(Self { address, endpoint, next, year: Box::new(year), _folder: folder })
     }
 }

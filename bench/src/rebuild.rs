@@ -77,7 +77,7 @@ async fn measure(records: u64, rounds: u64) -> Result<()> {
 }
 
 /// Fills the NATS stream. Returns the total size of the payloads.
-async fn publish(server: &NatsServer, records: u64) -> Result<u64> {
+pub async fn publish(server: &NatsServer, records: u64) -> Result<u64> {
     let context = jetstream::new(async_nats::connect(server.url()).await?);
     context.create_stream(serde_json::from_str::<jetstream::stream::Config>(DEFINITION)?).await?;
     let (mut bytes, mut newest) = (0, [0_u64; 2]);

@@ -40,10 +40,10 @@ const LIMIT: Duration = Duration::from_secs(60);
 const RAW: &str = "raw";
 
 /// The argument of the process with a pod.
-const POD: &str = "pod";
+pub const POD: &str = "pod";
 
 /// How clients follow a pod: the name in the table, and the head of the request.
-const WAYS: [(&str, &str); 3] = [
+pub const WAYS: [(&str, &str); 3] = [
     ("server-sent events", "GET /v1/stream HTTP/1.1\r\nhost: bench\r\n\r\n"),
     ("NDJSON", "GET /v1/stream?format=ndjson HTTP/1.1\r\nhost: bench\r\n\r\n"),
     (
@@ -122,7 +122,7 @@ fn measure(server: &str, request: &str, clients: u64) -> Result<Costs> {
 }
 
 /// Connects this many clients. Whenever `arrived` shows that as many events have arrived, sends the time.
-async fn connect(
+pub async fn connect(
     address: SocketAddr,
     request: &str,
     clients: u64,

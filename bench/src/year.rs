@@ -145,7 +145,7 @@ fn judged(source: &str, cents: i64, slot: Slot) -> Judged {
     }
 }
 
-fn policy() -> Policy {
+pub fn policy() -> Policy {
     Policy {
         rules: Policy::RULES,
         price: PriceRule::Mid,

@@ -42,6 +42,7 @@ use database::Database;
 pub use gaps::StoredGap;
 pub(crate) use open::ACKNOWLEDGED;
 pub use open::OpenError;
+pub use packs::{pack, unpack};
 pub use reclaim::Retention;
 pub use records::TickOrGap;
 pub use rewrite::{RewriteError, Rewritten};

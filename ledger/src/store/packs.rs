@@ -75,26 +75,31 @@ impl Packing {
 
     fn pack(&mut self, batch: &mut sled::Batch) -> Result<(), StoreError> {
         let Some(first) = self.waiting.first().map(|waiting| waiting.sequence) else { return Ok(()) };
-        let mut plain = Vec::with_capacity(self.bytes + RECORDS * 4);
-        let mut before = 0;
-        for Waiting { sequence, bytes, has_row } in self.waiting.drain(..) {
-            number::write(&mut plain, (sequence.0 - before).into());
-            number::write(&mut plain, u128::try_from(bytes.len()).unwrap_or(u128::MAX));
-            plain.extend(bytes);
-            before = sequence.0;
-            if has_row {
-                batch.remove(key::record(sequence));
-            }
+        let packed = pack(self.waiting.iter().map(|waiting| (waiting.sequence, waiting.bytes.as_slice())))?;
+        for waiting in self.waiting.drain(..).filter(|waiting| waiting.has_row) {
+            batch.remove(key::record(waiting.sequence));
         }
         self.bytes = 0;
-        let packed = zstd::bulk::compress(&plain, LEVEL).map_err(StoreError::Packing)?;
         batch.insert(key::pack(first), packed);
         Ok(())
     }
 }
 
+/// Packs records, which must be in log order: their sequences and bytes.
+pub fn pack<'a>(records: impl Iterator<Item = (Sequence, &'a [u8])>) -> Result<Vec<u8>, StoreError> {
+    let mut plain = Vec::with_capacity(BYTES);
+    let mut before = 0;
+    for (sequence, bytes) in records {
+        number::write(&mut plain, (sequence.0 - before).into());
+        number::write(&mut plain, u128::try_from(bytes.len()).unwrap_or(u128::MAX));
+        plain.extend(bytes);
+        before = sequence.0;
+    }
+    zstd::bulk::compress(&plain, LEVEL).map_err(StoreError::Packing)
+}
+
 /// The records of a pack, in order: their sequences and bytes.
-pub(super) fn unpack(value: &[u8]) -> Result<Vec<(Sequence, Vec<u8>)>, StoreError> {
+pub fn unpack(value: &[u8]) -> Result<Vec<(Sequence, Vec<u8>)>, StoreError> {
     let plain = zstd::bulk::decompress(value, MAX_UNPACKED_BYTES).map_err(|_unreadable| DAMAGED)?;
     let (mut rest, mut before, mut records) = (plain.as_slice(), 0_u64, Vec::with_capacity(RECORDS));
     while !rest.is_empty() {
