@@ -1,7 +1,10 @@
 //! The past of a new log: published by real processes from the candles of the fake upstream, also if they are killed in
 //! the middle of it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use rust_decimal::Decimal;
 use testkit::{
@@ -148,6 +151,18 @@ async fn has_some(pod: &Pod) {
     .await;
 }
 
+/// Checks that a later leader has written minutes of the past too. How many minutes the past has depends on the speed of
+/// the log.
+fn was_continued(records: &[Record]) {
+    let leaders: BTreeSet<u64> =
+        records.iter().filter(|record| record.kind == Kind::Lead).map(|record| record.epoch).collect();
+    let writers: BTreeSet<u64> = past(records).iter().map(|record| record.epoch).collect();
+    assert!(
+        writers.len() >= 2 && writers.is_subset(&leaders),
+        "{leaders:?} led, and {writers:?} wrote the past"
+    );
+}
+
 /// Kills a process while it writes the past. Returns false if it was too late for that.
 async fn killed_in_the_past(process: &mut Tickwell, pod: &Pod) -> bool {
     has_some(pod).await;
@@ -176,10 +191,7 @@ async fn a_poller_killed_in_the_past_is_continued_by_its_standby() {
         audit(&all);
         has_one_seam(&all);
         is_of_the_market(&all, &Venue::DEFAULT);
-        let leaders: Vec<_> = all.iter().filter(|record| record.kind == Kind::Lead).collect();
-        assert!(leaders.len() >= 2, "{leaders:?}");
-        // The standby has continued behind the newest record.
-        assert!(past(&all).len() >= 1_436, "{}", past(&all).len());
+        was_continued(&all);
         return;
     }
     panic!("every poller had written the whole past before it was killed");
@@ -203,8 +215,7 @@ async fn a_process_with_its_own_log_killed_in_the_past_continues_after_a_restart
         let all = records::all(&pod).await;
         audit(&all);
         has_one_seam(&all);
-        assert!(past(&all).len() >= 1_436, "{}", past(&all).len());
-        assert!(all.iter().filter(|record| record.kind == Kind::Lead).count() >= 2);
+        was_continued(&all);
         averages_are_right(&pod).await;
         return;
     }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use common::{
-    domain::{Body, Failure, GapCause, Pair, Slot, SourceName, Timestamp, Verdict},
+    domain::{Body, Evidence, Failure, GapCause, Pair, Slot, SourceName, Timestamp, Verdict},
     readiness::{Check, Condition},
 };
 
@@ -17,8 +17,17 @@ use crate::{metrics::Metrics, source::meaning};
 pub(super) struct Health {
     check: Check,
     sources: BTreeMap<SourceName, BTreeSet<Failure>>,
-    /// For each pair without an agreed price: the reason, and the first slot without one.
-    pairs: BTreeMap<Pair, Option<(GapCause, Slot)>>,
+    /// For each pair, why it has no agreed price.
+    pairs: BTreeMap<Pair, Option<NoPrice>>,
+}
+
+/// Why a pair has no agreed price.
+struct NoPrice {
+    cause: GapCause,
+    /// The first slot without an agreed price.
+    since: Slot,
+    /// What is wrong with the times of the quotes.
+    times: Option<String>,
 }
 
 impl Health {
@@ -82,13 +91,17 @@ impl Health {
             }
         }
         for (pair, body) in bodies {
-            let before = self.pairs.get(pair).copied();
-            let since = before.flatten().map(|(_, since)| since);
-            let now = cause(body).map(|(cause, slot)| (cause, since.unwrap_or(slot)));
-            self.pairs.insert(*pair, now);
-            if before != Some(now) {
-                log_pair(*pair, before.flatten().map(|(cause, _)| cause), body);
+            let known = self.pairs.remove(pair);
+            let (is_new, before) = (known.is_none(), known.flatten());
+            let mut now = NoPrice::of(body);
+            if let (Some(now), Some(before)) = (&mut now, &before) {
+                now.since = before.since;
             }
+            let cause = |gap: &Option<NoPrice>| gap.as_ref().map(|gap| gap.cause);
+            if is_new || cause(&before) != cause(&now) {
+                log_pair(*pair, cause(&before), body);
+            }
+            self.pairs.insert(*pair, now);
         }
         self.check.set(self.condition());
     }
@@ -97,7 +110,9 @@ impl Health {
         let without: Vec<String> = self
             .pairs
             .iter()
-            .filter_map(|(pair, gap)| gap.map(|(cause, since)| format!("{pair}: {cause} since {since}")))
+            .filter_map(|(pair, gap)| {
+                gap.as_ref().map(|NoPrice { cause, since, .. }| format!("{pair}: {cause} since {since}"))
+            })
             .collect();
         if without.is_empty() {
             return Condition::Ready;
@@ -110,7 +125,10 @@ impl Health {
         } else {
             format!("; failing sources ({})", failing.join("; "))
         };
-        Condition::Degraded(format!("no agreed price ({}){sources}", without.join(", ")))
+        let times: BTreeSet<&str> =
+            self.pairs.values().flatten().filter_map(|gap| gap.times.as_deref()).collect();
+        let times: String = times.into_iter().map(|times| format!("; {times}")).collect();
+        Condition::Degraded(format!("no agreed price ({}){sources}{times}", without.join(", ")))
     }
 }
 
@@ -149,6 +167,7 @@ fn log_pair(pair: Pair, before: Option<GapCause>, body: &Body) {
                 %pair,
                 cause = %gap.cause,
                 quotes = verdicts.join(", "),
+                meaning = gap.evidence.as_ref().and_then(about_times),
                 "no agreed price, so a gap is recorded; trying again in every slot"
             );
         }
@@ -164,20 +183,42 @@ fn joined(failures: &BTreeSet<Failure>) -> String {
     failures.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-fn cause(body: &Body) -> Option<(GapCause, Slot)> {
-    if let Body::Gap(gap) = body { Some((gap.cause, gap.slot)) } else { None }
+impl NoPrice {
+    fn of(body: &Body) -> Option<Self> {
+        let Body::Gap(gap) = body else { return None };
+        let times = gap.evidence.as_ref().and_then(about_times);
+        Some(Self { cause: gap.cause, since: gap.slot, times })
+    }
+}
+
+/// Says which quotes were not used because of their times. A wrong clock of this machine is the likely cause if their
+/// times are in the future, and a possible one if they are old.
+fn about_times(evidence: &Evidence) -> Option<String> {
+    let with = |verdict| {
+        let quotes = evidence.quotes.iter().filter(|judged| judged.verdict == verdict);
+        let sources: Vec<&str> = quotes.map(|judged| judged.source.as_str()).collect();
+        (!sources.is_empty()).then(|| sources.join(" and "))
+    };
+    let future = with(Verdict::Future).map(|sources| {
+        format!("the times of {sources} are ahead of this machine's clock: check whether it is wrong")
+    });
+    let stale = with(Verdict::Stale).map(|sources| {
+        format!("the prices of {sources} are too old: nobody trades there, or this machine's clock is ahead")
+    });
+    let both: Vec<String> = future.into_iter().chain(stale).collect();
+    (!both.is_empty()).then(|| both.join("; "))
 }
 
 #[cfg(test)]
 mod tests {
     use common::{
-        domain::{Gap, Interval},
+        domain::{Gap, Interval, Judged},
         metrics::Prices,
         readiness::Readiness,
     };
     use prometheus::Registry;
 
-    use super::*;
+    use super::{super::tests::rig::policy, *};
 
     #[test]
     fn the_reason_says_for_each_pair_since_when_it_has_no_price() {
@@ -205,5 +246,50 @@ mod tests {
         health.observe(&bodies, &metrics);
         let both = "BTC-USD: disagreement since 2026-11-21T00:00:00.000Z, ETH-USD: too_few_sources since 2026-11-21T00:00:10.000Z";
         assert_eq!(reason(), expected(both));
+    }
+    #[test]
+    fn quotes_from_the_future_point_to_a_wrong_clock() {
+        let readiness = Readiness::default();
+        let registry = Registry::new();
+        let metrics = Metrics::new(&registry, Prices::new(&registry).unwrap(), &[]).unwrap();
+        let mut health = Health::new(readiness.check("sources"));
+        let interval: Interval = "10s".parse().unwrap();
+        let slot = interval.slot_at("2026-11-21T00:00:00Z".parse().unwrap());
+        let mut reason = |verdicts: [(&str, Verdict); 3]| {
+            let quotes = verdicts.map(|(source, verdict)| Judged {
+                source: source.parse().unwrap(),
+                observation: None,
+                verdict,
+            });
+            let evidence = Evidence { policy: policy(2), quotes: quotes.into() };
+            let gap = Gap {
+                from: slot,
+                slot,
+                interval,
+                cause: GapCause::TooFewSources,
+                backfilled: false,
+                evidence: Some(evidence),
+            };
+            health.observe(&[("BTC-USD".parse().unwrap(), Body::Gap(gap))], &metrics);
+            readiness.report().first().map(|(_, condition)| format!("{condition:?}")).unwrap()
+        };
+        let future =
+            reason([("kraken", Verdict::Future), ("gemini", Verdict::Unused), ("bitstamp", Verdict::Future)]);
+        assert!(
+            future.contains("the times of kraken and bitstamp are ahead of this machine's clock"),
+            "{future}"
+        );
+        let stale =
+            reason([("kraken", Verdict::Stale), ("gemini", Verdict::Unused), ("bitstamp", Verdict::Outlier)]);
+        assert!(
+            stale.contains("the prices of kraken are too old") && !stale.contains("the times"),
+            "{stale}"
+        );
+        let neither = reason([
+            ("kraken", Verdict::Outlier),
+            ("gemini", Verdict::Unused),
+            ("bitstamp", Verdict::Unused),
+        ]);
+        assert!(!neither.contains("clock"), "{neither}");
     }
 }

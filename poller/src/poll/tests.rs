@@ -1,6 +1,6 @@
 //! The slot loop with a controllable clock and scripted sources.
 
-mod rig;
+pub(super) mod rig;
 mod wrong_clock;
 
 use common::{

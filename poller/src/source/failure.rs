@@ -14,11 +14,12 @@ pub fn meaning(failure: Failure) -> &'static str {
              longer feed.interval"
         }
         Failure::Unreachable => {
-            "cannot connect over HTTP: check the network, the firewall, the URL, and sources.proxy with its user and \
-             password, if it is set"
+            "cannot connect over HTTP: check the network, the firewall and the URL; behind a proxy, check sources.proxy \
+             (or the environment variable HTTPS_PROXY) with its user and password"
         }
         Failure::Dns => {
-            "the host name was not found: check the DNS resolver, the URL, and sources.proxy if it is set"
+            "the host name was not found: check the DNS resolver and the URL; behind a proxy, check sources.proxy (or the \
+             environment variable HTTPS_PROXY)"
         }
         Failure::Tls => {
             "the source's TLS certificate was not accepted: check this machine's clock and root certificates, \

@@ -124,7 +124,7 @@ pub(super) struct Rig {
     pub(super) stop: CancellationToken,
 }
 
-pub(super) fn policy(min_sources: u32) -> Policy {
+pub(in crate::poll) fn policy(min_sources: u32) -> Policy {
     Policy {
         rules: Policy::RULES,
         price: PriceRule::Mid,

@@ -333,6 +333,23 @@ async fn a_successor_continues_behind_the_newest_backfilled_record() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_successor_that_backfills_nothing_says_why_the_rest_is_missing() {
+    let log = UnreliableLog::with(&[]);
+    let past = Some(backfill("1h", &[pair()], &[]));
+    let dying = Rig::with_past(slow(&log, 1, 40), Origin::Live, &[pair()], past);
+    dying.leads(0);
+    dying.settle().await;
+    dying.task.abort();
+    let rig = Rig::with_past(log.clone(), Origin::Live, &[pair()], None);
+    rig.leads(1);
+    polls(&rig, &[9]).await;
+    rig.end().await.unwrap();
+    audit(&log, pair());
+    // The lead record and 39 of the minutes had been written.
+    assert_eq!(words(&log, pair()), "L1 ~T-360..-132 ~L2 ~G-131-8:not_backfilled T9");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_leader_whose_term_is_interrupted_goes_live() {
     let log = UnreliableLog::with(&[]);
     let past = Some(backfill("1h", &[pair()], &[]));
