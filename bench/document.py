@@ -113,7 +113,7 @@ def compared(_):
     for scenario, other, names in COMPARED:
         known = {line["name"]: line for line in lines(scenario)}
         for name in names:
-            line = known[name]
+            line = known.get(name) or sys.exit(f"bench/results/{scenario}.json has no line {name}")
             rows.append([f"[{scenario}](../bench/results/{scenario}.md): {name}", f"{number(line['tickwell'])} {line['unit']}",
                          f"{number(line[other])} {line['unit']}", f"{line['ratio']:.2f}"])
     return table(["benchmark", "Tickwell", "the other", "ratio"], rows)

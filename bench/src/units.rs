@@ -72,6 +72,9 @@ pub fn run(seconds: u64, rounds: u64) -> Result<()> {
         units.push(Unit { about, name: name.to_owned(), unit, value });
     };
     add("a tick", "CPU time of a pod, from the log to one stream client", "µs", cpu_of_a_tick()?);
+    add("a tick", "in the log, on each NATS server", "B", Runtime::new()?.block_on(bytes_in_the_log())?);
+    add("a tick", "on the disk of a pod, after a year", "B", result_of("store", "on disk, a record")?);
+    add("a tick", "in the memory of a pod, for 24 hours", "B", in_memory);
     for way in ["server-sent events", "NDJSON", "WebSocket"] {
         let of = |what: &str| result_of("streams", &format!("{way}: {what}"));
         add(
@@ -82,9 +85,6 @@ pub fn run(seconds: u64, rounds: u64) -> Result<()> {
         );
         add("a stream client", &format!("memory, {way}"), "kB", of("memory for a client")?);
     }
-    add("a tick", "in the log, on each NATS server", "B", Runtime::new()?.block_on(bytes_in_the_log())?);
-    add("a tick", "on the disk of a pod, after a year", "B", result_of("store", "on disk, a record")?);
-    add("a tick", "in the memory of a pod, for 24 hours", "B", in_memory);
     add("a day", "requests to exchanges, for any number of pods and clients", "", upstream_requests()?);
     write(seconds, rounds, &units)
 }

@@ -91,16 +91,21 @@ pub fn endpoint(
     let audience = if config.keys.is_empty() { Audience::Everybody } else { Audience::KeyHolders };
     let answers = Arc::new(Answers::new(state.clone(), audience, metrics));
     let (pinning, has_dialect) = (state.clone(), config.coingecko);
-    // The last layer is the outermost one: it receives each request first.
+    // The last layer is the outermost one: it receives each request first. The future of a layer contains those of the
+    // layers inside it, up to the next box, and is copied several times. Without boxes in between, copying futures takes
+    // half of the instructions for a kept answer.
     let endpoint = routes
         .around(move |next, request| pin_sequence(next, request, pinning.clone()))
         .around(move |next, request| validate_parameters(next, request, known.clone()))
         .around(move |next, request| answer(next, request, answers.clone()))
+        .boxed()
         .around(move |next, request| admit(next, request, gate.clone()))
         .around(move |next, request| take_snapshot(next, request, state.clone()))
+        .boxed()
         .around(move |next, request| coingecko::speak(next, request, has_dialect))
         .around(event_source::survive)
         .around(routes::shake_hands)
+        .boxed()
         .around(move |next, request| cors(next, request, origins.clone()))
         .around(move |next, request| normalize_and_count(next, request, Some(counting.clone())))
         .boxed();

@@ -62,6 +62,8 @@ pub(super) struct KnownRoutes(Vec<Route>);
 struct Route {
     /// The path as the document has it, such as `/v1/prices/{pair}`.
     template: String,
+    /// The beginning of the path, up to its first parameter.
+    beginning: String,
     /// The parts of the path between slashes.
     parts: Vec<Part>,
     parameters: Vec<Parameter>,
@@ -137,13 +139,21 @@ impl KnownRoutes {
 
     /// The template of the route that fits a path.
     pub(super) fn template(&self, path: &str) -> Option<&str> {
-        self.0.iter().find(|route| route.fits(path)).map(|route| route.template.as_str())
+        self.find(path).map(|route| route.template.as_str())
+    }
+
+    /// The route that fits a path. This is needed for each request, so most routes are ruled out by what is quick to
+    /// compare.
+    fn find(&self, path: &str) -> Option<&Route> {
+        let parts = 1 + path.bytes().filter(|byte| *byte == b'/').count();
+        let similar =
+            |route: &&Route| route.parts.len() == parts && path.starts_with(route.beginning.as_str());
+        self.0.iter().filter(similar).find(|route| route.fits(path))
     }
 
     /// The methods of the route that fits a path.
     fn methods(&self, path: &str) -> &'static str {
-        let route = self.0.iter().find(|route| route.fits(path));
-        if route.is_some_and(|route| route.method == Method::POST) { WRITING } else { READING }
+        if self.find(path).is_some_and(|route| route.method == Method::POST) { WRITING } else { READING }
     }
 
     /// Refuses parameters that are unknown, repeated, malformed or missing, and an `Accept` that excludes JSON if the
@@ -151,7 +161,7 @@ impl KnownRoutes {
     /// gets a 404 later.
     fn check(&self, request: &Request, pairs: &impl Fn() -> Vec<Pair>) -> Result<(), Problem> {
         let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
-        let route = self.0.iter().filter(|_| path.starts_with(STRICT)).find(|route| route.fits(path));
+        let route = Some(path).filter(|path| path.starts_with(STRICT)).and_then(|path| self.find(path));
         let Some(route) = route.filter(|route| route.method == request.method()) else { return Ok(()) };
         route.check_path(path, pairs)?;
         route.check_query(query, pairs)?;
@@ -161,7 +171,7 @@ impl KnownRoutes {
     /// The problem for a path that is not a route, with the route that was most likely meant.
     fn not_found(&self, path: &str, pairs: &[Pair]) -> Problem {
         let trimmed = path.trim_end_matches('/');
-        let hint = if trimmed != path && self.0.iter().any(|route| route.fits(trimmed)) {
+        let hint = if trimmed != path && self.find(trimmed).is_some() {
             format!("remove the slash at the end: {}", shortened(trimmed))
         } else if let Some(longer) = self.0.iter().find(|route| route.continues(trimmed)) {
             format!("did you mean `{}`?", longer.template)
@@ -203,6 +213,7 @@ impl Route {
             successes.flat_map(|response| &response.content).map(|content| content.content_type).collect();
         Self {
             template: path.path.clone(),
+            beginning: path.path.split('{').next().unwrap_or_default().to_owned(),
             parts: path.path.split('/').map(Part::of).collect(),
             method,
             parameters: query.map(|parameter| Parameter::of(parameter, registry)).collect(),

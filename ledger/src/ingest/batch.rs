@@ -1,6 +1,12 @@
 //! Processing one batch: decode, check, commit, publish the snapshot.
 
-use std::{collections::BTreeMap, num::NonZeroUsize, sync::Arc, thread, time::Duration};
+use std::{
+    collections::BTreeMap,
+    num::NonZeroUsize,
+    sync::{Arc, LazyLock},
+    thread,
+    time::Duration,
+};
 
 use common::{
     bus::{Batch, Entry, LogReader, NotRecord, ReadError},
@@ -24,6 +30,10 @@ const MAX_REWRITE: Duration = Duration::from_secs(5);
 
 /// More threads than this would only wait for the store.
 const MAX_THREADS: usize = 4;
+
+/// How many threads decode a large batch. Asking the system takes longer than decoding a record, because it reads files.
+static THREADS: LazyLock<usize> =
+    LazyLock::new(|| thread::available_parallelism().map_or(1, NonZeroUsize::get).min(MAX_THREADS));
 
 impl Ingest {
     /// Processes one batch. If the batch does not follow directly on the store's newest records, asks the log whether
@@ -198,8 +208,7 @@ impl Ingest {
 /// Decodes messages. If there are many, as when a pod catches up, several threads decode them, because decoding is most
 /// of the work.
 fn records(entries: &[Entry]) -> Vec<Result<Record, NotRecord>> {
-    let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get).min(MAX_THREADS);
-    let share = entries.len().div_ceil(threads).max(WORTH_A_THREAD);
+    let share = entries.len().div_ceil(*THREADS).max(WORTH_A_THREAD);
     let decode = |share: &[Entry]| share.iter().map(Entry::record).collect::<Vec<_>>();
     thread::scope(|scope| {
         let mut shares = entries.chunks(share);
