@@ -3,10 +3,11 @@
 import { draw } from "./chart.js";
 import { ask, follow, list, now } from "./feed.js";
 import { listen } from "./gestures.js";
-import { failures, find, joined, make, makeCard, readTables, showCard, showSpark, words, write } from "./panels.js";
-import { MAX_TICKS, moved, nearest, resolution, search, within, zoomed } from "./scale.js";
-import { pointOf } from "./series.js";
-import { DAY, change, clock, date, grouped, milliseconds, moment, showLocal, span, zone } from "./text.js";
+import { find, joined, make, makeCard, readTables, showCard, showSpark, write } from "./panels.js";
+import { moved, nearest, resolution, search, within, zoomed } from "./scale.js";
+import { append, pointOf } from "./series.js";
+import { emptyOf, failures, progressOf } from "./status.js";
+import { DAY, change, grouped, milliseconds, moment, showLocal, span, words } from "./text.js";
 
 const { abs, ceil, floor, max, min, round } = Math;
 
@@ -165,29 +166,6 @@ function reload(pair) {
 	look();
 }
 
-/** Appends a new event to the data, unless the data ends in the past. */
-function append(pair, { kind, price, slot, backfilled, ...gap }) {
-	const { points, candles, step, to, gapItems } = pair;
-	if (kind === "gap") {
-		if (gapItems.at(-1)?.to >= slot) return;
-		pair.gapItems = [...gapItems, { ...gap, to: slot }].slice(-MAX_TICKS);
-		pair.gaps = undefined;
-		return;
-	}
-	const [time, end] = [Date.parse(slot), points.at(-1)?.time ?? 0];
-	if (to || time <= end) return;
-	if (points.length > 4 * MAX_TICKS) Object.assign(pair, { points: points.slice(MAX_TICKS), start: points[MAX_TICKS].time });
-	if (!candles) return pair.points.push(pointOf({ price, slot, backfilled }));
-	const isSame = time < end + step;
-	// A new array, because lines only grow.
-	pair.points = points.slice(0, isSame ? -1 : undefined);
-	const item = isSame ? points.at(-1).text : { open: price, high: price, low: price };
-	item.close = price;
-	if (price - item.high > 0) item.high = price;
-	if (price - item.low < 0) item.low = price;
-	pair.points.push(pointOf({ ...item, start: time - (time % step) }));
-}
-
 // A hidden page gets no animation frames.
 const redraw = () => (frame ??= (document.hidden ? setTimeout : requestAnimationFrame)(() => paint()));
 
@@ -198,7 +176,7 @@ function paint() {
 	for (const pair of pairs.values()) {
 		pair.seen = within(pair.points, seen);
 		pair.gaps ??= joined(pair.gapItems);
-		pair.progress = progress(pair);
+		pair.progress = progressOf(pair, present());
 		pair.empty = emptyOf(pair, seen);
 		pair.label = until ? "" : pair.tick && grouped(pair.tick.price);
 	}
@@ -210,7 +188,7 @@ function paint() {
 		const [first, last] = [pair.seen[0], pair.seen.at(-1)];
 		// The change is since the first point.
 		const start = first?.time ?? 0;
-		const range = abs(start - seen.from) < 2 * interval ? `over ${span(length)}` : `since ${moment(start).slice(0, 16)}`;
+		const range = abs(start - seen.from) < max(2 * interval, first?.past ? 120_000 : 0) ? `over ${span(length)}` : `since ${moment(start).slice(0, 16)}`;
 		const move = first && change(first.text.open, last.text.close);
 		// A replay is at least as fast as real time.
 		const hasEnded = performance.now() - pair.arrived > 1.5 * interval + 2_000;
@@ -219,21 +197,6 @@ function paint() {
 		showCard(card, { ...pair, replay, isConnected: connection === "live", move, range });
 	}
 	showState(panels);
-}
-
-/** The parts of a view without records, and why. */
-function emptyOf({ since, newest, interval, gaps, progress }, { from, to }) {
-	const found = [];
-	const begin = min(since, gaps[0]?.from ?? to, to);
-	if (begin > from) found.push({ from, to: begin, cause: since < to ? `no prices before ${date(since)} ${clock(since, 16)}` : "no records" });
-	if (progress) found.push({ from: newest, to, cause: "not filled in yet" });
-	else if (newest && to - newest > 6 * interval) found.push({ from: max(from, newest), to, cause: `no records since ${date(newest)} ${clock(newest, 16)}` });
-	return found;
-}
-
-/** How much of the past has been filled in, while that goes on. */
-function progress({ tick, since, newest, moved }) {
-	if (!tick && performance.now() - moved < 5_000) return `Filling in the past: ${floor((100 * (newest - since)) / (present() - since)) || 0} %, up to ${date(newest)} ${clock(newest, 16)} ${zone()}.`;
 }
 
 function showState(panels) {

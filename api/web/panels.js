@@ -1,10 +1,10 @@
 // The cards, and the tables that explain the prices.
 
 import { ask, now } from "./feed.js";
-import { change, clock, grouped, milliseconds, moment, percent, places, span, zone } from "./text.js";
+import { findFailures } from "./status.js";
+import { change, clock, grouped, milliseconds, moment, percent, places, span, words, zone } from "./text.js";
 
 export const find = (id) => document.getElementById(id);
-export const words = (code) => code.replaceAll("_", " ");
 
 export function make(tag, content, properties) {
 	const element = Object.assign(document.createElement(tag), properties);
@@ -43,7 +43,7 @@ export function showCard(card, { tick, before, gap, stale, replay, progress, isC
 	const [, fresh, price, last, moves, why] = card.children;
 	const trouble = !tick ? (progress ? "filling in" : "no price yet") : !isConnected ? "not connected" : stale && "stale";
 	const age = tick && ` · ${replay ? moment(tick.slot) : `${span(now() - Date.parse(tick.slot))} ago`}`;
-	write(fresh, `${trouble || replay || "fresh"}${age ?? ""}`, `fresh ${trouble ? "bad" : ""}`);
+	write(fresh, `${trouble || replay || "fresh"}${age ?? ""}`, progress && !tick ? "" : `fresh ${trouble ? "bad" : ""}`);
 	write(price, tick ? grouped(tick.price) : "–", `price ${trouble ? "old" : ""}`);
 	const step = tick && before && change(before, tick.price);
 	write(last, step?.amount ?? "", `arrow ${step?.direction ?? ""}`);
@@ -75,24 +75,6 @@ const showAverages = (responses) =>
 			return row(span(milliseconds(window)), ...prices, share(coverage));
 		}),
 	]));
-
-const UNREACHABLE = { dns: "no DNS", unreachable: "no connection", timeout: "no response", tls: "no valid certificate" };
-const NAMES = new Intl.ListFormat("en-GB");
-let failing = "";
-/** Which sources fail, and why: "Coinbase and Kraken cannot be reached (no DNS)" */
-export const failures = () => failing;
-
-function findFailures(items) {
-	const groups = new Map();
-	for (const { source, last_verdict, verdicts } of items) {
-		// A source that failed is not asked for a while. The failure before that is the reason.
-		const { used, backing_off, ...others } = verdicts;
-		const [cause] = last_verdict === "backing_off" ? Object.keys(others).sort((a, b) => others[b] - others[a]) : [last_verdict];
-		if (cause && cause !== "used") groups.set(cause, [...(groups.get(cause) ?? []), source[0].toUpperCase() + source.slice(1)]);
-	}
-	const told = [...groups].map(([cause, names]) => `${NAMES.format(names)} ${UNREACHABLE[cause] ? "cannot be reached" : "did not help"} (${UNREACHABLE[cause] ?? words(cause)})`);
-	failing = told.join("; ");
-}
 
 const showSources = ({ items }) => {
 	findFailures(items);

@@ -1,5 +1,7 @@
 // Points, and the lines and averages through them, which are kept between redraws and extended when points are appended.
 
+import { MAX_TICKS } from "./scale.js";
+
 const { floor, max } = Math;
 
 /** The distance between points. Backfilled ticks are a minute apart, or one per slot if the interval is longer. */
@@ -90,4 +92,27 @@ export function extendMean(mean) {
 		for (; points[mean.first].time < point.time && points[mean.first].time <= point.time - size; mean.first++) add(points[mean.first], -1);
 		point.mean = size >= 2 * step && mean.weight >= size / step / 2 ? mean.sum / mean.weight : NaN;
 	}
+}
+
+/** Appends a new event to the data, unless the data ends in the past. */
+export function append(pair, { kind, price, slot, backfilled, ...gap }) {
+	const { points, candles, step, to, gapItems } = pair;
+	if (kind === "gap") {
+		if (gapItems.at(-1)?.to >= slot) return;
+		pair.gapItems = [...gapItems, { ...gap, to: slot }].slice(-MAX_TICKS);
+		pair.gaps = undefined;
+		return;
+	}
+	const [time, end] = [Date.parse(slot), points.at(-1)?.time ?? 0];
+	if (to || time <= end) return;
+	if (points.length > 4 * MAX_TICKS) Object.assign(pair, { points: points.slice(MAX_TICKS), start: points[MAX_TICKS].time });
+	if (!candles) return pair.points.push(pointOf({ price, slot, backfilled }));
+	const isSame = time < end + step;
+	// A new array, because lines only grow.
+	pair.points = points.slice(0, isSame ? -1 : undefined);
+	const item = isSame ? points.at(-1).text : { open: price, high: price, low: price };
+	item.close = price;
+	if (price - item.high > 0) item.high = price;
+	if (price - item.low < 0) item.low = price;
+	pair.points.push(pointOf({ ...item, start: time - (time % step) }));
 }

@@ -61,3 +61,6 @@ export const clock = (time, end = 19) => moment(time).slice(11, end);
 
 const days = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", timeZone: "UTC" });
 export const date = (time) => days.format(shifted(time));
+
+/** "too_few_sources" → "too few sources" */
+export const words = (code) => code.replaceAll("_", " ");

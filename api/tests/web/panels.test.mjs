@@ -5,7 +5,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { always } from "./random.mjs";
-import { joined, words } from "../../web/panels.js";
+import { joined } from "../../web/panels.js";
+import { words } from "../../web/text.js";
 import { milliseconds } from "../../web/text.js";
 
 const START = Date.parse("2024-02-28T23:59:00Z");

@@ -31,6 +31,7 @@ const FILES: &[File] = embedded![
     "panels.js",
     "scale.js",
     "series.js",
+    "status.js",
     "text.js",
 ];
 
