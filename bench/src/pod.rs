@@ -9,8 +9,8 @@ use api::{
     freshness::Freshness,
     metrics::Connections,
     routes::{Build, Process, State, Streams},
-    work::Workers,
     server::{self, Listener},
+    work::Workers,
 };
 use async_trait::async_trait;
 use common::{
