@@ -182,7 +182,9 @@ function paint() {
 	}
 	const panels = shown();
 	// The canvas comes first. If the cards changed before its size is read, the browser would compute the layout twice.
-	if (!canvas.hidden && panels.length) timeAt = draw(canvas, { panels, view: seen, cursor, candles: controls.candles.checked, average: average() });
+	// An empty chart would delay the first lines.
+	const isReady = panels.length && !(loading && panels.every(({ step }) => !step));
+	if (!canvas.hidden && isReady) timeAt = draw(canvas, { panels, view: seen, cursor, candles: controls.candles.checked, average: average() });
 	for (const pair of pairs.values()) {
 		const { name, card, origin, interval } = pair;
 		const [first, last] = [pair.seen[0], pair.seen.at(-1)];

@@ -109,7 +109,13 @@ export function draw(canvas, { panels, view, cursor, candles, average }) {
 		pen.rect(0, top, right, tall);
 		pen.clip();
 		ink("gap");
-		for (const { from, to } of gaps) pen.fillRect(x(from), top + HEAD - 6, max(1, x(to) - x(from)), bottom - top - HEAD + 12);
+		let end = 0;
+		for (const { from, to } of gaps) {
+			// Adjacent gaps of different causes overlap.
+			const left = x(max(from, end));
+			pen.fillRect(left, top + HEAD - 6, max(1, x(to) - left), bottom - top - HEAD + 12);
+			end = to;
+		}
 		for (const { from, to, cause } of [...gaps, ...empty]) {
 			const [left, end] = [max(x(from), 0), min(x(to), right)];
 			if (pen.measureText(cause).width + 16 < end - left) text(cause, (left + end) / 2, bottom - 16, { align: "center" });

@@ -47,8 +47,23 @@ async function fits(browser, url) {
   }
 }
 
+/** Two gaps of different causes, one behind the other, are shaded like one. */
+async function joins(browser, url) {
+  const to = Date.now() - RANGE;
+  const at = (slot) => new Date(to - RANGE + slot * STEP).toISOString();
+  const gap = (first, last, cause) => ({ from: at(first), to: at(last), interval: `${STEP}ms`, cause });
+  const items = [...Array(10).keys(), ...Array.from({ length: 10 }, (_, slot) => slot + 30)].map((slot) => ({ slot: at(slot), price: `${100 + slot}` }));
+  const canned = { "**/history?*": { items: items.reverse() }, "**/gaps?*": { items: [gap(20, 29, "too_few_sources"), gap(10, 19, "missed")] } };
+  const { plot, isLive, goodbye } = await arrive(browser, `${url}/#range=${RANGE}ms&to=${to}&average=`, {}, canned);
+  await isLive();
+  // The shade reaches from slot 9 to slot 30, of 40. Grid lines may cross it.
+  await until("one shade", () => plot(), ({ gap, right }) => width(gap) > (0.97 * right * 21) / 40);
+  await goodbye();
+}
+
 export default async function ({ browser, url, behind }) {
   await fits(browser, url);
+  await joins(browser, url);
   const now = await arrive(browser, `${url}/#range=${RANGE}ms`);
   await now.isLive();
   for (const [panel, pair] of PAIRS.entries()) {
