@@ -61,6 +61,8 @@ async function sparks(browser, url) {
   const places = drawn.split(" ").map((place) => place.split(",").map(Number));
   assert.deepEqual(places.map(([x]) => Math.round(x)), [0, 33, 67, 100]);
   const [low, first, second, high] = [places[0][1], places[1][1], places[2][1], places[3][1]];
+  // y grows downwards.
+  assert(low > high, drawn);
   assert(Math.abs((low - first) / (low - high) - 0.4) < 0.01 && Math.abs((low - second) / (low - high) - 0.2) < 0.01, drawn);
   await goodbye();
 }
