@@ -53,7 +53,10 @@ async function ranges(browser, url) {
 /** Each card has a small line of the last day: here from the lower left to the upper right, with a fall in the middle. */
 async function sparks(browser, url) {
   const closes = [100, 104, 102, 110];
-  const items = closes.map((close, index) => ({ start: new Date(Date.now() - (4 - index) * HOUR).toISOString(), close: `${close}.00` }));
+  const items = closes.map((price, index) => {
+    const close = `${price}.00`;
+    return { start: new Date(Date.now() - (4 - index) * HOUR).toISOString(), open: close, high: close, low: close, close };
+  });
   const { page, isLive, goodbye } = await arrive(browser, url, {}, { "**/candles?*": { items: items.reverse() } });
   await isLive();
   const line = page.locator(".card").filter({ hasText: "ETH-USD" }).locator("polyline");
@@ -61,6 +64,8 @@ async function sparks(browser, url) {
   const places = drawn.split(" ").map((place) => place.split(",").map(Number));
   assert.deepEqual(places.map(([x]) => Math.round(x)), [0, 33, 67, 100]);
   const [low, first, second, high] = [places[0][1], places[1][1], places[2][1], places[3][1]];
+  // y grows downwards.
+  assert(low > high, drawn);
   assert(Math.abs((low - first) / (low - high) - 0.4) < 0.01 && Math.abs((low - second) / (low - high) - 0.2) < 0.01, drawn);
   await goodbye();
 }
