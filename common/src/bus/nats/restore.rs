@@ -21,7 +21,7 @@ use super::{
     Cut, Nats, NatsLease, REQUEST_TIMEOUT,
     maintenance::{Contents, Description, MaintenanceError, STEP_TIMEOUT, json, read, refused_or, silent},
     replicas::Replicas,
-    room::too_small,
+    room::{FREED_WITHIN, RETRY_PAUSE, too_small},
     stream::{RESTORE_MARK, RESTORED_MARK, is_being_restored},
 };
 use crate::{
@@ -233,9 +233,24 @@ impl Restore {
         if self.until.is_some() {
             marked.config.insert(DENY_DELETE.to_owned(), false.into());
         }
-        let (subject, request) = (format!("$JS.API.STREAM.RESTORE.{}", self.nats.stream), json(&marked)?);
         self.has_begun = true;
-        let Target { deliver_subject } = match self.nats.ask(&subject, request.clone()).await {
+        // In a cluster, the space of a stream that was deleted just before is free after a while.
+        let deadline = Instant::now() + FREED_WITHIN;
+        let Target { deliver_subject } = loop {
+            match self.request(&marked).await {
+                Err(MaintenanceError::TooSmall(_)) if self.nats.replicas > 1 && Instant::now() < deadline => {
+                    sleep(RETRY_PAUSE).await;
+                }
+                target => break target?,
+            }
+        };
+        self.target = deliver_subject;
+        Ok(())
+    }
+
+    async fn request(&self, marked: &Description) -> Result<Target, MaintenanceError> {
+        let (subject, request) = (format!("$JS.API.STREAM.RESTORE.{}", self.nats.stream), json(marked)?);
+        match self.nats.ask(&subject, request.clone()).await {
             // The name is taken by a partial stream of an interrupted restore, because no other process creates the
             // stream while this one holds the lease. A cluster does not show such a stream before it has the first
             // block.
@@ -244,17 +259,15 @@ impl Restore {
                     && matches!(self.nats.existing_stream().await?, Found::Nothing | Found::Remnant) =>
             {
                 self.nats.delete_stream().await?;
-                self.nats.ask(&subject, request).await?
+                self.nats.ask(&subject, request).await
             }
             Err(MaintenanceError::Rejected(error)) => {
                 let max_bytes = marked.config.get("max_bytes").and_then(Value::as_i64).unwrap_or_default();
                 let explained = too_small(&error, max_bytes).map(MaintenanceError::TooSmall);
-                return Err(explained.unwrap_or(MaintenanceError::Rejected(error)));
+                Err(explained.unwrap_or(MaintenanceError::Rejected(error)))
             }
-            target => target?,
-        };
-        self.target = deliver_subject;
-        Ok(())
+            target => target,
+        }
     }
 
     /// Sends the next piece of the backup.

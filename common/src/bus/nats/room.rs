@@ -1,8 +1,17 @@
 //! Explains that a server has too little storage for a stream: how many bytes the stream needs, and where to allow them.
 
+use std::time::Duration;
+
 use async_nats::jetstream::{self, ErrorCode};
 
 use super::BY_HAND;
+
+/// How long a cluster may take until the space of a deleted stream is free. Each server tells the others every ten seconds
+/// how much is reserved on it.
+pub(super) const FREED_WITHIN: Duration = Duration::from_secs(30);
+
+/// The pause before a stream is requested again that may fit by then.
+pub(super) const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// What to do if the server refused a stream because its storage limit is too small. `None` if the server refused the
 /// stream for another reason. `max_bytes` is the stream's size limit, which the server reserves as soon as the stream is

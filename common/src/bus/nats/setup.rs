@@ -6,13 +6,14 @@ use async_nats::jetstream::{
     context::{CreateStreamError, CreateStreamErrorKind},
     stream::{Config, Info},
 };
+use tokio::time::{Instant, sleep};
 
 use super::{
     Nats, NatsError,
     difference::{Difference, corrected, differences},
     lease,
     replicas::Replicas,
-    room::too_small,
+    room::{FREED_WITHIN, RETRY_PAUSE, too_small},
     stream::is_being_restored,
 };
 use crate::{bus::ReadError, domain::Span};
@@ -97,8 +98,7 @@ impl Nats {
     ) -> Result<StreamReport, NatsError> {
         let (found, before) = self.report(context, wanted).await?;
         let Some(found) = found else {
-            let created = context.create_stream(wanted).await;
-            created.map_err(|error| self.setup_error("create", wanted, error))?;
+            self.create(context, wanted).await?;
             let (_, now) = self.report(context, wanted).await?;
             return Ok(StreamReport { presence: Presence::Created, ..now });
         };
@@ -121,6 +121,22 @@ impl Nats {
         }
         let (_, now) = self.report(context, wanted).await?;
         Ok(StreamReport { corrected: done, ..now })
+    }
+
+    /// Creates a stream. In a cluster, waits a while for the space of a stream that was deleted just before.
+    async fn create(&self, context: &jetstream::Context, wanted: &Config) -> Result<(), NatsError> {
+        let deadline = Instant::now() + FREED_WITHIN;
+        loop {
+            let Err(error) = context.create_stream(wanted).await else { return Ok(()) };
+            let lacks_room = matches!(
+                error.kind(),
+                CreateStreamErrorKind::JetStream(reason) if too_small(&reason, wanted.max_bytes).is_some()
+            );
+            if !lacks_room || self.replicas == 1 || Instant::now() > deadline {
+                return Err(self.setup_error("create", wanted, error));
+            }
+            sleep(RETRY_PAUSE).await;
+        }
     }
 
     /// Corrects these differences, and returns the new options of the stream.
