@@ -61,7 +61,16 @@ impl Position {
         self.first = Sequence(info.state.first_sequence);
         let Some(behind) = last.checked_sub(cursor.0) else {
             let reason = format!("the log ends at sequence {last}, but this reader is already at {cursor}");
-            return Err(self.gone_or_in_doubt(cursor, reason, &info).await);
+            let error = self.gone_or_in_doubt(cursor, reason.clone(), &info).await;
+            // While many messages arrive, a busy leader reports them later than another server delivers them. If this is
+            // another log that has grown meanwhile, the newest message that the reader has seen differs.
+            let is_late = matches!(error, ReadError::Replaced(_))
+                && self.nats.stream_info().await?.state.last_sequence >= cursor.0;
+            return Err(if is_late {
+                ReadError::InDoubt(format!("{reason}, and a moment later it was longer"))
+            } else {
+                error
+            });
         };
         Ok(StreamCheck { behind, info })
     }
