@@ -218,10 +218,10 @@ async fn handle(
     local: SocketAddr,
     remote: SocketAddr,
 ) -> hyper::Response<Body> {
-    let is_last = head::is_last(request.headers());
-    let mut response = match check_host(&request) {
-        Ok(()) => respond(waiting, request, local, remote).await,
-        Err(problem) => problem.into_response(),
+    // Proxies and pods may disagree on where the next request begins if they disagree on the host.
+    let (is_last, mut response) = match check_host(&request) {
+        Ok(()) => (head::is_last(request.headers()), respond(waiting, request, local, remote).await),
+        Err(problem) => (true, problem.into_response()),
     };
     if is_last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         response.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));

@@ -71,8 +71,8 @@ async function read(pair, signal) {
 	if (pair.step === step && pair.candles === candles && pair.to === to && pair.start <= start) return;
 	const path = (route, from) => `v1/prices/${pair.name}/${route}from=${floor(from)}`;
 	const [items, gapItems] = await Promise.all([
-		list(path(candles ? `candles?interval=${candles}&` : "history?", start) + (to && `&to=${to}`), signal),
-		list(path("gaps?", min(start, present() - DAY)), signal),
+		list(path(candles ? `candles?interval=${candles}&` : "history?", start) + (to && `&to=${to}`), ((to || present()) - start) / step + 10, signal),
+		list(path("gaps?", min(start, present() - DAY)), 1_000, signal),
 	]);
 	const points = items.map(pointOf);
 	Object.assign(pair, { candles, step, to, start, points, gapItems, gaps: undefined, range: undefined, note: "no prices" });
@@ -242,7 +242,7 @@ async function refresh() {
 		for (const pair of pairs.values()) {
 			const { candles } = resolution(DAY, pair.interval, 100);
 			if (!pair.tick || now() - pair.sparked < 300_000) continue;
-			showSpark(pair.card, await list(`v1/prices/${pair.name}/candles?interval=${candles}&from=${present() - DAY}`));
+			showSpark(pair.card, await list(`v1/prices/${pair.name}/candles?interval=${candles}&from=${present() - DAY}`, 101));
 			pair.sparked = now();
 		}
 		reason = unread;

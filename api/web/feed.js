@@ -24,8 +24,8 @@ async function request(path, signal, headers) {
 
 export const ask = async (path, signal) => (await request(path, signal)).json();
 
-/** The newest page of a list, oldest first. */
-export const list = async (path, signal) => (await ask(`${path}&limit=10000`, signal)).items.reverse();
+/** The newest `count` items of a list, oldest first. Each thousand counts as a request for the rate limit. */
+export const list = async (path, count, signal) => (await ask(`${path}&limit=${Math.min(10_000, Math.ceil(count))}`, signal)).items.reverse();
 
 async function* connection(cursor, opened) {
 	const abort = new AbortController();

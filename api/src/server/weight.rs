@@ -8,6 +8,9 @@ use poem::Request;
 /// ten times as long as a price.
 const ITEMS: u32 = 1_000;
 
+/// The largest number of items that a route accepts. A request for more is refused, and must not cost more than others.
+const MAX_ITEMS: u32 = 10_000;
+
 /// The parameters that ask for a number of items.
 const PARAMETERS: [&str; 2] = ["limit", "max_points"];
 
@@ -18,8 +21,9 @@ pub(super) fn weight(request: &Request) -> NonZeroU32 {
         None => Vec::new(),
     };
     let asked = parameters.iter().filter(|(name, _)| PARAMETERS.contains(&name.as_str()));
-    // If a value is not a number, the request is refused later.
-    let items = asked.filter_map(|(_, value)| value.parse::<u32>().ok()).max();
+    // If a value is not a number or too large, the request is refused later.
+    let items =
+        asked.filter_map(|(_, value)| value.parse::<u32>().ok()).filter(|items| *items <= MAX_ITEMS).max();
     items.and_then(|items| NonZeroU32::new(items.div_ceil(ITEMS))).unwrap_or(NonZeroU32::MIN)
 }
 
@@ -35,6 +39,7 @@ mod tests {
             ("/v1/prices/BTC-USD/history?limit=0", 1),
             ("/v1/prices/BTC-USD/history?limit=many", 1),
             ("/v1/prices/BTC-USD/history?limit=1000", 1),
+            ("/v1/prices/BTC-USD/history?limit=10001", 1),
             ("/v1/prices/BTC-USD/history?limit=1001", 2),
             ("/v1/prices/BTC-USD/candles?interval=1m&limit=10000", 10),
             ("/v1/prices/BTC-USD/candles?l%69mit=%310000", 10),

@@ -21,7 +21,7 @@ struct Arguments {
     #[arg(long)]
     binary: PathBuf,
     /// The memory limit of the process, in MiB.
-    #[arg(long, default_value_t = 384)]
+    #[arg(long, default_value_t = 512)]
     memory: u64,
     /// How many days of history the process has, with a price for each minute.
     #[arg(long, default_value_t = 350)]
