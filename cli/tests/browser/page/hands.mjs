@@ -96,7 +96,9 @@ export default async function ({ browser, url }) {
     // A slow machine may still be drawing the second half of the move.
     await until("the end of the move", async () => {
       const last = held;
-      await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+      await page.evaluate(async () => {
+        for (let frame = 0; frame < 30; frame++) await new Promise(requestAnimationFrame);
+      });
       held = address().to;
       return held === last;
     }, (isStill) => isStill);
