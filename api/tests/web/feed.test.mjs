@@ -351,10 +351,10 @@ test("ask returns the body, and throws the code and detail of a problem", async 
     paths.push(path);
     return answers.shift();
   });
-  assert.deepEqual(await list("v1/prices/BTC-USD/history?from=5"), [1, 2, 3]);
+  assert.deepEqual(await list("v1/prices/BTC-USD/history?from=5", 599.5), [1, 2, 3]);
   await assert.rejects(ask("v1/pairs"), { code: "unauthorized", message: "Send a key." });
   await assert.rejects(ask("v1/pairs"), { code: undefined, message: "the response is HTTP 502" });
-  assert.deepEqual(paths, ["v1/prices/BTC-USD/history?from=5&limit=10000", "v1/pairs", "v1/pairs"]);
+  assert.deepEqual(paths, ["v1/prices/BTC-USD/history?from=5&limit=600", "v1/pairs", "v1/pairs"]);
 });
 
 test("now follows the pod's clock, and does not jump because Date headers have whole seconds", async () => {
