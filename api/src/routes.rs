@@ -58,6 +58,7 @@ pub(crate) use lifetime::Lifetime;
 pub use operations::{Build, Operations};
 pub(crate) use operations::{Side, errors};
 pub(crate) use page::{ICON, NOT_YET, PAGE, PAGE_FILES, Page};
+pub(crate) use paging::MAX_LIMIT;
 pub use streams::Streams;
 pub(crate) use streams::{IsStream, STREAM_PATHS, event_source, max_streams, shake_hands};
 

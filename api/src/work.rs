@@ -98,6 +98,15 @@ impl Workers {
         run_long(place, compute).await?
     }
 
+    /// Does work that is either short or long.
+    pub(crate) async fn read_or_compute<T: Send + 'static>(
+        &self,
+        is_long: bool,
+        work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        if is_long { self.compute(work).await } else { self.read(work).await }
+    }
+
     /// Does the rest of the work on a response, whose body has this many bytes. Returns `None` if the work panicked. There is no
     /// limit on how many long responses wait for this, because each has waited for its computation before.
     pub(crate) async fn finish<T: Send + 'static>(

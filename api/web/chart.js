@@ -79,7 +79,7 @@ export function draw(canvas, { panels, view, cursor, candles, average }) {
 
 	panels.forEach((panel, index) => {
 		const { name, points, seen, candles: isCandles, step, gaps, empty, range, extremes, marks, label, note, hue } = panel;
-		/** What is kept of a panel, or made anew for other points or another size. */
+		/** What is kept of a panel. It is computed again for other points or another size. */
 		const kept = (name, make, size, key) => {
 			const old = panel[name];
 			return old?.points === points && old.size === size ? old : (panel[name] = make(points, step, size, key));

@@ -64,6 +64,18 @@ impl World {
         testkit::wait_until("the record is stored", Duration::from_secs(60), append).await
     }
 
+    /// Appends five records, of which only the last one stays in the log.
+    async fn keep_the_last_of_five(&self) -> Sequence {
+        let mut last = Sequence(0);
+        for epoch in 1..=5 {
+            last = self.writer.append(&lead(epoch), last).await.unwrap();
+        }
+        let mut config = self.outside.get_stream("TICKS").await.unwrap().cached_info().config.clone();
+        config.max_messages = 1;
+        self.outside.update_stream(config).await.unwrap();
+        last
+    }
+
     async fn put(&self, subject: &'static str) -> u64 {
         self.outside.publish(subject, "foreign".into()).await.unwrap().await.unwrap().sequence
     }
@@ -229,13 +241,7 @@ async fn a_newest_message_that_has_expired_does_not_stop_the_reader() {
     require_nats!();
     let world = world().await;
     let identity = world.nats.identity().await.unwrap();
-    let mut last = Sequence(0);
-    for epoch in 1..=5 {
-        last = world.writer.append(&lead(epoch), last).await.unwrap();
-    }
-    let mut config = world.outside.get_stream("TICKS").await.unwrap().cached_info().config.clone();
-    config.max_messages = 1;
-    world.outside.update_stream(config).await.unwrap();
+    world.keep_the_last_of_five().await;
     let gone = Entry { sequence: Sequence(3), id: None, payload: Bytes::new(), trace: None };
     let entries = next_of(&mut world.nats.follow(identity.clone(), Sequence(3), Some(gone.clone()))).await;
     assert_eq!(entries.unwrap().entries[0].sequence, Sequence(5));
@@ -263,13 +269,7 @@ async fn a_call_that_is_cancelled_loses_no_message() {
     require_nats!();
     let world = world().await;
     let identity = world.nats.identity().await.unwrap();
-    let mut last = Sequence(0);
-    for epoch in 1..=5 {
-        last = world.writer.append(&lead(epoch), last).await.unwrap();
-    }
-    let mut config = world.outside.get_stream("TICKS").await.unwrap().cached_info().config.clone();
-    config.max_messages = 1;
-    world.outside.update_stream(config).await.unwrap();
+    let last = world.keep_the_last_of_five().await;
     // The reader looks at the stream again after it has received the message, because messages before it are missing. The
     // call is cancelled at each place where it waits.
     for times in 0.. {

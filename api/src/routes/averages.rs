@@ -105,11 +105,7 @@ impl AveragesApi {
         let is_final = is_pinned || is_past;
         let request = Requested { pair, windows, to, min_coverage, is_final };
         let work = move || averages(&state, view(&snapshot, pair)?, &request);
-        match in_memory {
-            true => workers.read(work).await,
-            false => workers.compute(work).await,
-        }
-        .map(Json::of)
+        workers.read_or_compute(!in_memory, work).await.map(Json::of)
     }
 }
 

@@ -94,7 +94,7 @@ impl CandlesApi {
         let workers = state.workers.clone();
         let is_long = page.is_long();
         let work = move || read_page(&state, &snapshot, &page, interval, format);
-        if is_long { workers.compute(work).await } else { workers.read(work).await }
+        workers.read_or_compute(is_long, work).await
     }
 }
 

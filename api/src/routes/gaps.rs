@@ -101,7 +101,7 @@ impl GapsApi {
         let workers = state.workers.clone();
         let is_long = page.is_long() || !matches!(records, Records::Single(None));
         let work = move || read_page(&state, &snapshot, &page, records);
-        if is_long { workers.compute(work).await } else { workers.read(work).await }
+        workers.read_or_compute(is_long, work).await
     }
 }
 

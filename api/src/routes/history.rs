@@ -108,10 +108,8 @@ impl HistoryApi {
         at_sequence.lifetime.close_if(is_closed);
         let (state, snapshot) = (self.0.clone(), at_sequence.snapshot);
         let workers = state.workers.clone();
-        match query.is_long(&state, &snapshot) {
-            true => workers.compute(move || query.respond(&state, &snapshot)).await,
-            false => workers.read(move || query.respond(&state, &snapshot)).await,
-        }
+        let is_long = query.is_long(&state, &snapshot);
+        workers.read_or_compute(is_long, move || query.respond(&state, &snapshot)).await
     }
 }
 

@@ -24,7 +24,7 @@ const BEHIND_RETRY_SECONDS: u64 = 1;
 pub(super) const DEFAULT_LIMIT: u64 = 100;
 
 /// The maximum number of items on a page. A page of this size has one or two megabytes of JSON.
-const MAX_LIMIT: u64 = 10_000;
+pub(crate) const MAX_LIMIT: u64 = 10_000;
 
 /// A page of at most this many items is computed within about a millisecond.
 const SHORT_ITEMS: usize = 1_000;

@@ -4,12 +4,11 @@ use std::num::NonZeroU32;
 
 use poem::Request;
 
+use crate::routes::MAX_LIMIT;
+
 /// A request counts once for each of this many items that it asks for. A response with this many items takes the pod about
 /// ten times as long as a price.
 const ITEMS: u32 = 1_000;
-
-/// The largest number of items that a route accepts. A request for more is refused, and must not cost more than others.
-const MAX_ITEMS: u32 = 10_000;
 
 /// The parameters that ask for a number of items.
 const PARAMETERS: [&str; 2] = ["limit", "max_points"];
@@ -21,9 +20,11 @@ pub(super) fn weight(request: &Request) -> NonZeroU32 {
         None => Vec::new(),
     };
     let asked = parameters.iter().filter(|(name, _)| PARAMETERS.contains(&name.as_str()));
-    // If a value is not a number or too large, the request is refused later.
-    let items =
-        asked.filter_map(|(_, value)| value.parse::<u32>().ok()).filter(|items| *items <= MAX_ITEMS).max();
+    // If a value is not a number or too large, the request is refused later, and must not cost more than others.
+    let items = asked
+        .filter_map(|(_, value)| value.parse::<u32>().ok())
+        .filter(|items| u64::from(*items) <= MAX_LIMIT)
+        .max();
     items.and_then(|items| NonZeroU32::new(items.div_ceil(ITEMS))).unwrap_or(NonZeroU32::MIN)
 }
 
