@@ -44,7 +44,8 @@ pub struct Options {
     pub folder: PathBuf,
     /// The seed of all random choices.
     pub seed: u64,
-    /// How long to run. No step begins after this time, but the last check may end later.
+    /// How long to run. The steps before a check, and the check, are always completed, so that even a slow machine
+    /// performs some.
     pub duration: Duration,
     /// How many steps there are between two checks.
     pub steps_between_checks: usize,

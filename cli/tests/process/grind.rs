@@ -9,9 +9,8 @@ use testkit::{
 
 use crate::harness::BINARY;
 
-/// Long enough for each kind of step. The seed decides which steps are performed, and the speed of the machine decides
-/// how many.
-const SHORT: Duration = Duration::from_secs(20);
+/// The seed decides which steps are performed, and the speed of the machine decides how many more than the first 25.
+const SHORT: Duration = Duration::from_secs(10);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_feed_survives_a_short_grind() {

@@ -52,8 +52,8 @@ impl Play {
         Ok(())
     }
 
-    /// Starts everything with correct clocks. Then the log must get a new price, servers that are killed one by one
-    /// must recover, and each poller must exit cleanly.
+    /// Starts everything with correct clocks. Then the log must get a new live price of each pair, servers that are
+    /// killed one by one must recover, and each poller must exit cleanly.
     async fn settle(&mut self) -> anyhow::Result<()> {
         self.due.clear();
         self.stage.put_right().await?;
@@ -62,11 +62,14 @@ impl Play {
         let url = self.stage.url.clone();
         let first = poll_until(RECOVERY_DEADLINE, async || log::last_sequence(&url).await).await;
         let first = first.context("the log does not respond, although all servers are running")?;
-        let ticks = poll_until(RECOVERY_DEADLINE, async || ticks_since(&url, first).await).await;
+        let ticks = poll_until(RECOVERY_DEADLINE, async || live_ticks_since(&url, first).await).await;
         if ticks.is_none() {
             let mut output = replicas::complaints(&self.stage.servers).await;
             output.extend(self.stage.pollers().map(|poller| poller.tail()));
-            bail!("no price in {RECOVERY_DEADLINE:?}, with everything running:\n{}", output.join("\n"));
+            bail!(
+                "a pair has no live price in {RECOVERY_DEADLINE:?}, with everything running:\n{}",
+                output.join("\n")
+            );
         }
         if self.options.rollback.is_none() {
             self.servers_die_in_turn().await.context("while servers are killed one by one")?;
@@ -189,8 +192,11 @@ impl Play {
     }
 }
 
-/// Whether the log has a price after the sequence `first`.
-async fn ticks_since(url: &str, first: u64) -> Option<()> {
+/// Whether the log has a live price of each pair after the sequence `first`. A price of the past would not do: pods
+/// refuse averages of seconds while the newest slot of a pair is a whole minute.
+async fn live_ticks_since(url: &str, first: u64) -> Option<()> {
     let log = Log::read_after(url, first).await.ok()?;
-    log.records.iter().any(Record::is_tick).then_some(())
+    let is_live = |record: &Record| record.is_tick() && !record.backfilled;
+    let has_price = |pair: &&str| log.records.iter().any(|record| record.pair == **pair && is_live(record));
+    PAIRS.iter().all(has_price).then_some(())
 }

@@ -79,17 +79,15 @@ impl Play {
         let mut plan = Plan::new(seed, servers, POLLERS, pods, without);
         // Check that everything works before the first step.
         self.check_all(tell).await?;
-        while self.began.elapsed() < self.options.duration {
-            for _step in 0..self.options.steps_between_checks {
-                if self.began.elapsed() >= self.options.duration {
-                    break;
-                }
-                let Some(turn) = plan.next() else { break };
+        loop {
+            for turn in plan.by_ref().take(self.options.steps_between_checks) {
                 self.turn(turn, tell).await?;
             }
             self.check_all(tell).await?;
+            if self.began.elapsed() >= self.options.duration {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
     pub(super) async fn check_all(&mut self, tell: &mut impl FnMut(&str)) -> anyhow::Result<()> {
