@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde::{Deserialize, Serialize};
 
-use ledger::{candle::Candle, store::StoredTick};
+use ledger::{candle::Candle, window::WindowTick};
 
 /// The format of the lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,10 +39,10 @@ impl Line for TickLine {
     const COLUMNS: &'static [&'static str] = &["slot", "price", "sequence", "backfilled"];
 }
 
-impl From<StoredTick> for TickLine {
-    fn from(tick: StoredTick) -> Self {
-        let (slot, price) = (tick.slot.start().to_string(), tick.price.to_string());
-        Self { slot, price, sequence: tick.sequence.0, backfilled: tick.backfilled }
+impl From<WindowTick> for TickLine {
+    fn from(WindowTick { point, sequence }: WindowTick) -> Self {
+        let (slot, price) = (point.slot.start().to_string(), point.price.to_string());
+        Self { slot, price, sequence: sequence.0, backfilled: point.backfilled }
     }
 }
 

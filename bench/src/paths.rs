@@ -5,14 +5,14 @@ use std::hint::black_box;
 use anyhow::{Context, Result, ensure};
 use api::dto::{History, HistoryItem, Nullable, PriceText, TimeText};
 use common::{
-    domain::{Body, Evidence, Observation, Pair, Quote, Sequence, Slot, Timestamp},
+    domain::{Body, Evidence, Observation, Pair, Quote, Sequence, Slot, Tick, Timestamp},
     wire,
 };
 use ledger::{
     candle::{Buckets, CandleInterval},
     store::{Order, Store, Stored, pack, unpack},
     summary::Point,
-    window::Window,
+    window::{Window, WindowTick},
 };
 use poem::Endpoint;
 use poller::aggregate::aggregate;
@@ -127,38 +127,35 @@ fn quotes(sources: usize, evidence: &Evidence) -> Vec<Quote> {
         .collect()
 }
 
-/// The ticks of a pair as points of a window.
-fn points(count: usize) -> Result<Vec<Point>> {
+/// The ticks of a pair, for a window.
+fn ticks(count: usize) -> Result<Vec<WindowTick>> {
     let pair: Pair = year::PAIRS[0].parse()?;
-    let ticks = Year::new(365).filter(|stored| stored.record.pair == pair);
-    let points = ticks.filter_map(|stored| match stored.record.body {
-        Body::Tick(tick) => Some(Point {
-            slot: tick.slot,
-            interval: tick.interval,
-            price: tick.price,
-            backfilled: tick.backfilled,
-        }),
+    let records = Year::new(365).filter(|stored| stored.record.pair == pair);
+    let ticks = records.filter_map(|stored| match stored.record.body {
+        Body::Tick(Tick { slot, interval, price, backfilled, .. }) => {
+            Some(WindowTick { point: Point { slot, interval, price, backfilled }, sequence: stored.sequence })
+        }
         _ => None,
     });
-    Ok(points.take(count).collect())
+    Ok(ticks.take(count).collect())
 }
 
 fn push(times: u64) -> Result<()> {
-    let points = points(usize::try_from(times)?)?;
+    let ticks = ticks(usize::try_from(times)?)?;
     let mut window = Window::default();
-    repeat(&points, times, |point| {
+    repeat(&ticks, times, |tick| {
         // A snapshot shares the window while the next one is made.
         let shared = window.clone();
-        window = std::mem::take(&mut window).push(*point);
+        window = std::mem::take(&mut window).push(*tick);
         black_box(shared);
     });
     Ok(())
 }
 
 fn average(times: u64) -> Result<()> {
-    let points = points(2 * DAY)?;
-    let window = points.iter().fold(Window::default(), |window, point| window.push(*point));
-    repeat(&points[DAY..], times, |point| {
+    let ticks = ticks(2 * DAY)?;
+    let window = ticks.iter().fold(Window::default(), |window, tick| window.push(*tick));
+    repeat(&ticks[DAY..], times, |WindowTick { point, .. }| {
         let from = point.slot.start().minus(std::time::Duration::from_secs(86_400));
         let summary = black_box(&window).summarize(from, point.slot);
         black_box(summary.map(|summary| summary.twap()));
@@ -184,14 +181,14 @@ fn candles(times: u64) -> Result<()> {
 }
 
 fn history(times: u64) -> Result<()> {
-    let points = points(PAGE)?;
-    let item = |point: &Point| HistoryItem {
+    let ticks = ticks(PAGE)?;
+    let item = |WindowTick { point, sequence }: &WindowTick| HistoryItem {
         slot: TimeText(point.slot.start()),
         price: PriceText(point.price),
-        sequence: 1_234_567,
+        sequence: sequence.0,
         backfilled: point.backfilled,
     };
-    let page = History { items: points.iter().map(item).collect(), next_cursor: Nullable(None) };
+    let page = History { items: ticks.iter().map(item).collect(), next_cursor: Nullable(None) };
     repeat(&[page], times, |page| {
         black_box(serde_json::to_vec(black_box(page)).expect("JSON"));
     });

@@ -18,7 +18,7 @@ use common::{
 use ledger::{
     store::Stored,
     summary::{Point, Summary},
-    window::Window,
+    window::{Window, WindowTick},
 };
 use rusqlite::{Connection, OptionalExtension, params};
 use rust_decimal::Decimal;
@@ -150,8 +150,9 @@ impl Contender for Sqlite {
                 .context("no ticks")?;
             let to = Timestamp::from_unix_millis(newest)?;
             let mut window = Window::default();
-            sqlite.visit(pair, to.minus(KEEP), to.next(), |point, _| {
-                window = std::mem::take(&mut window).push(point);
+            sqlite.visit(pair, to.minus(KEEP), to.next(), |point, sequence| {
+                let sequence = Sequence(sequence.unsigned_abs());
+                window = std::mem::take(&mut window).push(WindowTick { point, sequence });
             })?;
             sqlite.windows.insert(number(pair), (window, year::interval().slot_at(to)));
         }

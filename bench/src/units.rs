@@ -12,8 +12,11 @@ use std::{
 
 use anyhow::{Context, Result};
 use async_nats::jetstream;
-use common::domain::Body;
-use ledger::{summary::Point, window::Window};
+use common::domain::{Body, Tick};
+use ledger::{
+    summary::Point,
+    window::{Window, WindowTick},
+};
 use poller::PollerConfig;
 use serde_json::{Value, json};
 use testkit::nats::NatsServer;
@@ -150,12 +153,12 @@ async fn bytes_in_the_log() -> Result<f64> {
 fn memory_of_a_tick() -> Result<f64> {
     let before = resident_bytes()?;
     let ticks = Year::new(365).filter_map(|stored| match stored.record.body {
-        Body::Tick(tick) if stored.record.pair.to_string() == year::PAIRS[0] => Some(Point {
-            slot: tick.slot,
-            interval: tick.interval,
-            price: tick.price,
-            backfilled: tick.backfilled,
-        }),
+        Body::Tick(Tick { slot, interval, price, backfilled, .. })
+            if stored.record.pair.to_string() == year::PAIRS[0] =>
+        {
+            let point = Point { slot, interval, price, backfilled };
+            Some(WindowTick { point, sequence: stored.sequence })
+        }
         _ => None,
     });
     let window = ticks.take(POINTS).fold(Window::default(), Window::push);

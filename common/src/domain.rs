@@ -3,6 +3,7 @@
 //! Values of these types are always valid, because their constructors check them. The types do not implement
 //! serialization: [`crate::wire`] defines the format of the log, and the API defines its own JSON.
 
+mod decimal;
 mod pair;
 mod policy;
 mod price;
@@ -13,6 +14,7 @@ mod slot;
 mod time;
 mod words;
 
+pub use decimal::Digits;
 pub use pair::{Asset, AssetError, Pair, PairError};
 pub use policy::{AgeRule, Policy, PriceRule};
 pub use price::{Price, PriceError};

@@ -7,6 +7,7 @@ mod scan;
 
 use std::{
     collections::BTreeMap,
+    ops::ControlFlow,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -16,7 +17,8 @@ use rust_decimal::Decimal;
 use crate::{
     snapshot::PairView,
     store::{Order, Store, StoreError},
-    summary::{Point, Summary},
+    summary::Summary,
+    window::WindowTick,
 };
 
 /// The largest number of ticks for which median and EMA are computed: a day of one-second slots, or eleven days of
@@ -78,9 +80,12 @@ impl Scans {
         let few = summary.is_some_and(|summary| summary.count <= MAX_SCANNED_TICKS);
         let scan = || {
             let mut units = Vec::new();
-            let mut add = |point: &Point| units.push(point.price.units());
+            let mut add = |tick: &WindowTick| {
+                units.push(tick.point.price.units());
+                ControlFlow::Continue(())
+            };
             match in_memory {
-                Some(window) => window.visit(from, to, &mut add),
+                Some(window) => window.visit(from, to.start(), &mut add),
                 None => {
                     for tick in store.ticks(pair, from.next(), to.start().next(), Order::Ascending) {
                         units.push(tick?.price.units());

@@ -1,6 +1,6 @@
 //! Snapshots: immutable views of everything that is known at one sequence of the log. Request handlers read them.
 
-use std::{collections::BTreeMap, mem::take, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, mem::take, ops::ControlFlow, sync::Arc, time::Duration};
 
 use common::{
     bus::LogIdentity,
@@ -12,7 +12,7 @@ use crate::{
     position::Position,
     store::{Order, PairState, Store, StoreError, Stored, StoredGap, StoredTick, TickOrGap},
     summary::{MAX_CARRIED_INTERVALS, Point},
-    window::Window,
+    window::{Window, WindowTick},
 };
 
 /// Everything known of the log up to one sequence. Cloning is cheap because the parts are shared.
@@ -297,7 +297,8 @@ impl Snapshot {
             let Tick { slot, interval, price, backfilled, .. } = *new;
             let point = Point { slot, interval, price, backfilled };
             let newest = NewestTick { sequence: *sequence, epoch: record.epoch, tick: new.clone() };
-            (tick, window) = (Some(Arc::new(newest)), window.push(point));
+            let window_tick = WindowTick { point, sequence: *sequence };
+            (tick, window) = (Some(Arc::new(newest)), window.push(window_tick));
         }
         let kept_from = slot.start().minus(keep);
         let window = window.without_before(kept_from);
@@ -342,6 +343,27 @@ impl PairView {
         (from >= self.kept_from).then_some(&self.window)
     }
 
+    /// The first `limit` ticks with slots in `[from, to)`, in this order. `None` unless all of them are in memory.
+    pub fn ticks_in_memory(
+        &self,
+        (from, to): (Timestamp, Timestamp),
+        order: Order,
+        limit: usize,
+    ) -> Option<Vec<WindowTick>> {
+        let mut found = Vec::new();
+        let mut add = |tick: &WindowTick| {
+            found.push(*tick);
+            if found.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        };
+        let (before, last) = (from.max(self.kept_from).previous(), to.previous());
+        match order {
+            Order::Ascending if from < self.kept_from => {}
+            Order::Ascending => self.window.visit(before, last, &mut add),
+            Order::Descending => self.window.visit_back(before, last, &mut add),
+        }
+        (from >= self.kept_from || found.len() == limit).then_some(found)
+    }
+
     /// Whether the pair has no live slot yet.
     pub fn is_backfilled(&self) -> bool {
         match (&self.gap, &self.tick) {
@@ -360,7 +382,7 @@ impl PairView {
 fn load_window(store: &Store, pair: Pair, from: Timestamp, newest: Slot) -> Result<Window, StoreError> {
     let mut window = Window::default();
     for tick in store.ticks(pair, from, newest.start().next(), Order::Ascending) {
-        window = window.push(tick?.point());
+        window = window.push(tick?.into());
     }
     Ok(window)
 }

@@ -37,7 +37,7 @@ use common::{
     wire::{self, DecodeError},
 };
 
-use crate::summary::Point;
+use crate::{summary::Point, window::WindowTick};
 use database::Database;
 pub use gaps::StoredGap;
 pub(crate) use open::ACKNOWLEDGED;
@@ -71,6 +71,12 @@ impl StoredTick {
     pub fn point(&self) -> Point {
         let Self { slot, interval, price, backfilled, .. } = *self;
         Point { slot, interval, price, backfilled }
+    }
+}
+
+impl From<StoredTick> for WindowTick {
+    fn from(tick: StoredTick) -> Self {
+        Self { point: tick.point(), sequence: tick.sequence }
     }
 }
 

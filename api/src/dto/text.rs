@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, num::ParseIntError, time::Duration};
 
-use common::domain::{Asset, GapCause, Pair, PairError, Price, Ratio, Span, Timestamp, TimestampError};
+use common::domain::{Asset, Digits, GapCause, Pair, PairError, Price, Ratio, Span, Timestamp, TimestampError};
 use poem_openapi::{
     registry::{MetaSchema, MetaSchemaRef},
     types::{ParseError, ParseFromJSON, ParseFromParameter, ParseResult, ToJSON, Type},
@@ -51,9 +51,9 @@ macro_rules! value_type {
     };
 }
 
-/// Defines a type that is a string in JSON, with its schema.
+/// Defines a type that is a string in JSON, with its schema. With `shown as`, another type displays the value.
 macro_rules! text_type {
-    ($(#[$meta:meta])* $name:ident($inner:ty), $schema:literal, $base:expr, $description:literal, $example:expr) => {
+    ($(#[$meta:meta])* $name:ident($inner:ty) $(shown as $shown:path)?, $schema:literal, $base:expr, $description:literal, $example:expr) => {
         $(#[$meta])*
         #[derive(Debug, Clone)]
         pub struct $name(pub $inner);
@@ -69,7 +69,7 @@ macro_rules! text_type {
 
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(&self.0)
+                serializer.collect_str(&$($shown)?(self.0))
             }
         }
 
@@ -197,7 +197,7 @@ text_type!(
 
 text_type!(
     /// A value computed from prices.
-    DerivedText(Decimal), "string_derived", decimal(&format!("-?{UNSIGNED}")),
+    DerivedText(Decimal) shown as Digits, "string_derived", decimal(&format!("-?{UNSIGNED}")),
     "A decimal. Means and ratios are rounded half-even to eight decimal places, or more if they are needed for twelve \
      significant digits, but at most 28. A difference of prices is exact.",
     "0.00031000"

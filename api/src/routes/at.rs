@@ -78,6 +78,6 @@ fn item(time: Timestamp, standing: Standing) -> PriceAtItem {
         backfilled: tick.and_then(|tick| tick.backfilled.then_some(true)),
         age_millis: tick.map(|tick| time.millis_since(tick.slot.start())).into(),
         gap: gap.map(gaps::item),
-        before: before.map(history::item),
+        before: before.map(|tick| history::item(tick.into())),
     }
 }

@@ -11,6 +11,7 @@ use ledger::{
     candle::{Buckets, CandleInterval},
     snapshot::{PairView, Snapshot},
     store::{Order, Store, StoreError, StoredGap},
+    window::WindowTick,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -221,7 +222,7 @@ impl List for Ticks {
 
     fn of_store(&self, store: &Store, range: &Range) -> Stored<TickLine> {
         let ticks = store.ticks(range.pair, range.from, range.to, Order::Ascending);
-        Box::new(ticks.map(|tick| tick.map(TickLine::from)))
+        Box::new(ticks.map(|tick| tick.map(|tick| TickLine::from(WindowTick::from(tick)))))
     }
 
     fn time(row: &TickLine) -> &str {

@@ -4,6 +4,8 @@ use std::{fmt, str::FromStr};
 
 use rust_decimal::Decimal;
 
+use super::Digits;
+
 /// An exact, positive price below 10¹², with at most 14 decimal places.
 ///
 /// Trailing zeros are kept: `97012.30` is displayed as `97012.30`. It still compares as equal to `97012.3`.
@@ -119,7 +121,7 @@ impl FromStr for Price {
 
 impl fmt::Display for Price {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(formatter)
+        Digits(self.0).fmt(formatter)
     }
 }
 

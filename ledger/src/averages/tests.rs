@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use rust_decimal::RoundingStrategy;
 
 use super::*;
-use crate::window::Window;
+use crate::{summary::Point, window::Window};
 
 const LARGEST: u128 = 10_u128.pow(Price::MAX_DECIMALS + 12) - 1;
 
@@ -86,7 +86,7 @@ fn a_window_of_too_many_ticks_has_everything_but_median_and_moving_average() {
         view = PairView {
             slot: slot(index),
             sequence: Sequence(index),
-            window: view.window.clone().push(point),
+            window: view.window.clone().push(WindowTick { point, sequence: Sequence(index) }),
             ..view
         };
     }

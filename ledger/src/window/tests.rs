@@ -39,6 +39,16 @@ fn ticks() -> impl Strategy<Value = Vec<Point>> {
     })
 }
 
+/// A tick whose sequence is the number of its slot.
+fn tick(point: &Point) -> WindowTick {
+    let number = point.slot.start().unix_millis() / 10_000;
+    WindowTick { point: *point, sequence: Sequence(number.unsigned_abs()) }
+}
+
+fn window(ticks: &[Point]) -> Window {
+    ticks.iter().fold(Window::default(), |window, point| window.push(tick(point)))
+}
+
 struct Naive {
     mean: Decimal,
     twap: Decimal,
@@ -80,7 +90,7 @@ fn naive(ticks: &[Point], from: i64, to: i64) -> Naive {
 proptest! {
     #[test]
     fn every_window_equals_a_naive_pass(ticks in ticks(), span in 1_i64..3_000, back in 0_i64..100) {
-        let window = ticks.iter().fold(Window::default(), |window, point| window.push(*point));
+        let window = window(&ticks);
         let to = ticks.last().unwrap().slot.start().unix_millis() - back * 10_000;
         let from = to - span * 10_000;
         let inside: Vec<Point> = ticks
@@ -107,6 +117,28 @@ proptest! {
     }
 
     #[test]
+    fn the_visited_ticks_are_those_of_the_range_in_both_directions(
+        ticks in ticks(), from in 9_900_i64..12_000, length in 0_i64..3_000, limit in 1_usize..700,
+    ) {
+        let window = window(&ticks);
+        let (from, to) = (slot(from).start(), slot(from + length).start());
+        let in_range = |point: &&Point| point.slot.start() > from && point.slot.start() <= to;
+        let forward: Vec<WindowTick> = ticks.iter().filter(in_range).map(tick).take(limit).collect();
+        let back: Vec<WindowTick> = ticks.iter().rev().filter(in_range).map(tick).take(limit).collect();
+        let visited = |is_back: bool| {
+            let mut visited = Vec::new();
+            let mut each = |tick: &WindowTick| {
+                visited.push(*tick);
+                if visited.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            };
+            if is_back { window.visit_back(from, to, &mut each) } else { window.visit(from, to, &mut each) }
+            visited
+        };
+        prop_assert_eq!(visited(false), forward);
+        prop_assert_eq!(visited(true), back);
+    }
+
+    #[test]
     fn summaries_merge_in_any_grouping(ticks in ticks(), cut in any::<(prop::sample::Index, prop::sample::Index)>()) {
         let mut cuts = [cut.0.index(ticks.len()), cut.1.index(ticks.len())];
         cuts.sort_unstable();
@@ -125,10 +157,10 @@ proptest! {
     fn dropping_old_ticks_changes_no_later_window(ticks in ticks(), keep in 1_i64..300) {
         let keeping = |window: Window, point: &Point| {
             let cutoff = point.slot.start().minus(Duration::from_secs(keep.unsigned_abs() * 10));
-            window.push(*point).without_before(cutoff)
+            window.push(tick(point)).without_before(cutoff)
         };
         let kept = ticks.iter().fold(Window::default(), keeping);
-        let all = ticks.iter().fold(Window::default(), |window, point| window.push(*point));
+        let all = window(&ticks);
         let to = ticks.last().unwrap().slot;
         let from = to.start().minus(Duration::from_secs(keep.unsigned_abs() * 10));
         prop_assert_eq!(kept.summarize(from, to), all.summarize(from, to));
@@ -137,10 +169,10 @@ proptest! {
     #[test]
     fn an_older_window_is_not_changed_by_newer_ticks(ticks in ticks(), cut in any::<prop::sample::Index>()) {
         let cut = cut.index(ticks.len());
-        let early = ticks[..cut].iter().fold(Window::default(), |window, point| window.push(*point));
+        let early = window(&ticks[..cut]);
         let to = ticks.last().unwrap().slot;
         let before = early.summarize(Timestamp::EPOCH, to);
-        let _late = ticks[cut..].iter().fold(early.clone(), |window, point| window.push(*point));
+        let _late = ticks[cut..].iter().fold(early.clone(), |window, point| window.push(tick(point)));
         prop_assert_eq!(early.summarize(Timestamp::EPOCH, to), before);
     }
 }
@@ -163,7 +195,7 @@ fn the_tree_of_a_long_run_stays_shallow_and_small() {
     let mut window = Window::default();
     for index in 0..50_000 {
         let point = Point { slot: slot(index), interval: interval(), price, backfilled: false };
-        window = window.push(point).without_before(slot(index).start().minus(Duration::from_secs(86_400)));
+        window = window.push(tick(&point)).without_before(slot(index).start().minus(Duration::from_secs(86_400)));
     }
     let root = window.root.as_ref().unwrap();
     assert!(depth(root) <= 5, "{}", depth(root));
