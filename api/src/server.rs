@@ -41,7 +41,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::problem::Problem;
 use connection::Connection;
 use handover::{Handover, Lent};
-use hold::Waiting;
+use hold::Endpoints;
 
 pub use descriptors::{MAX_ADMIN_CONNECTIONS, max_api_connections};
 pub use endpoint::{
@@ -106,7 +106,7 @@ impl Listener {
         stop: CancellationToken,
     ) -> Result<(), TaskError> {
         let places = Arc::new(Semaphore::new(max_connections));
-        let waiting = Waiting::new(endpoints, max_connections, stop.clone());
+        let endpoints = Endpoints::new(endpoints, max_connections, stop.clone());
         let open = TaskTracker::new();
         // Only HTTP/1 is supported, because hyper's version detection and its HTTP/2 would wait forever for a client
         // that sends nothing. A proxy that terminates TLS can offer HTTP/2.
@@ -117,17 +117,14 @@ impl Listener {
         while let Some(accepted) = stop.run_until_cancelled(accept(&self.0, &places, &mut failures)).await {
             let Some((stream, remote, place)) = accepted else { continue };
             let handover = Handover::default();
-            let service = service_fn({
-                let (waiting, handover, tasks) = (waiting.clone(), handover.clone(), open.clone());
-                let local = stream.local_addr().unwrap_or(remote);
-                move |request| {
-                    let (waiting, handover, tasks) = (waiting.clone(), handover.clone(), tasks.clone());
-                    let version = request.version();
-                    async move {
-                        let response = handle(waiting, request, local, remote).await;
-                        Ok::<_, Infallible>(handover.of_stream(response, version, &tasks))
-                    }
-                }
+            let local = stream.local_addr().unwrap_or(remote);
+            // Shared by the connection's requests only, so that requests of other connections on other cores do not count
+            // references at the same time.
+            let (endpoints, tasks) = (endpoints.clone(), open.clone());
+            let served = Arc::new(Served { endpoints, tasks, handover: handover.clone(), local, remote });
+            let service = service_fn(move |request| {
+                let served = served.clone();
+                async move { Ok::<_, Infallible>(served.handle(request).await) }
             });
             let connection = Connection::new(stream, connections.clone(), place);
             let stream = TokioIo::new(Lent::new(connection, handover));
@@ -212,33 +209,34 @@ fn check_host<B>(request: &hyper::Request<B>) -> Result<(), Problem> {
     }
 }
 
-async fn handle(
-    waiting: Waiting,
-    request: hyper::Request<hyper::body::Incoming>,
+/// What the requests of one connection need.
+struct Served {
+    endpoints: Arc<Endpoints>,
+    tasks: TaskTracker,
+    handover: Handover,
     local: SocketAddr,
     remote: SocketAddr,
-) -> hyper::Response<Body> {
-    // Proxies and pods may disagree on where the next request begins if they disagree on the host.
-    let (is_last, mut response) = match check_host(&request) {
-        Ok(()) => (head::is_last(request.headers()), respond(waiting, request, local, remote).await),
-        Err(problem) => (true, problem.into_response()),
-    };
-    if is_last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        response.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
-    }
-    response.into()
 }
 
-async fn respond(
-    mut waiting: Waiting,
-    request: hyper::Request<hyper::body::Incoming>,
-    local: SocketAddr,
-    remote: SocketAddr,
-) -> Response {
-    let local = poem::web::LocalAddr(poem::Addr::SocketAddr(local));
-    let remote = poem::web::RemoteAddr(poem::Addr::SocketAddr(remote));
-    let mut request = poem::Request::from((request, local, remote, http::uri::Scheme::HTTP));
-    let endpoint = waiting.newest();
-    request.set_data(waiting);
-    endpoint.call(request).await.unwrap_or_else(poem::Error::into_response)
+impl Served {
+    async fn handle(&self, request: hyper::Request<hyper::body::Incoming>) -> hyper::Response<Body> {
+        let version = request.version();
+        // Proxies and pods may disagree on where the next request begins if they disagree on the host.
+        let (is_last, mut response) = match check_host(&request) {
+            Ok(()) => (head::is_last(request.headers()), self.respond(request).await),
+            Err(problem) => (true, problem.into_response()),
+        };
+        if is_last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            response.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        self.handover.of_stream(response.into(), version, &self.tasks)
+    }
+
+    async fn respond(&self, request: hyper::Request<hyper::body::Incoming>) -> Response {
+        let local = poem::web::LocalAddr(poem::Addr::SocketAddr(self.local));
+        let remote = poem::web::RemoteAddr(poem::Addr::SocketAddr(self.remote));
+        let mut request = poem::Request::from((request, local, remote, http::uri::Scheme::HTTP));
+        let endpoint = self.endpoints.newest_for(&mut request);
+        endpoint.call(request).await.unwrap_or_else(poem::Error::into_response)
+    }
 }

@@ -82,7 +82,12 @@ impl Window {
     }
 
     /// Visits the ticks in `(from, to]`, oldest first, until `each` breaks off.
-    pub fn visit(&self, from: Timestamp, to: Timestamp, each: &mut impl FnMut(&WindowTick) -> ControlFlow<()>) {
+    pub fn visit(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+        each: &mut impl FnMut(&WindowTick) -> ControlFlow<()>,
+    ) {
         if let Some(root) = &self.root {
             let _is_complete = root.visit(TimeRange { from, to }, each);
         }

@@ -2,7 +2,9 @@
 
 use std::{borrow::Cow, num::ParseIntError, time::Duration};
 
-use common::domain::{Asset, Digits, GapCause, Pair, PairError, Price, Ratio, Span, Timestamp, TimestampError};
+use common::domain::{
+    Asset, Digits, GapCause, Pair, PairError, Price, Ratio, Span, Timestamp, TimestampError,
+};
 use poem_openapi::{
     registry::{MetaSchema, MetaSchemaRef},
     types::{ParseError, ParseFromJSON, ParseFromParameter, ParseResult, ToJSON, Type},

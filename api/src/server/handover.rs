@@ -40,7 +40,7 @@ type Taker = oneshot::Sender<Connection>;
 impl Handover {
     /// If a response is a stream, replaces its body so that a task of its own sends the body.
     pub(super) fn of_stream(
-        self,
+        &self,
         mut response: hyper::Response<Body>,
         version: Version,
         tasks: &TaskTracker,
@@ -51,7 +51,7 @@ impl Handover {
         // The connection does not return to hyper, so the client cannot send another request over it.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         let (taker, taken) = oneshot::channel();
-        let offer = Body::new(Offer { taker: Some(taker), handover: self });
+        let offer = Body::new(Offer { taker: Some(taker), handover: self.clone() });
         let body = std::mem::replace(response.body_mut(), offer);
         // hyper announces the same encoding in the head.
         let is_chunked = version == Version::HTTP_11;

@@ -128,6 +128,51 @@ fn check(ticks: &[Tick], taken: &[usize], points: usize) {
     assert_eq!(extremes(&mut taken.iter().copied()), extremes(&mut (0..ticks.len())));
 }
 
+/// Compares pods that keep everything, some and almost nothing in memory with the ticks of the log. The last one is restarted.
+#[tokio::test]
+async fn a_page_is_the_same_whatever_a_pod_keeps_in_memory() {
+    let log = RandomLog::new(40, 400);
+    let [mut much, mut some, mut little] =
+        [86_400, 900, 10].map(|seconds| Rig::keeping(Duration::from_secs(seconds)));
+    for batch in &log.batches {
+        for rig in [&mut much, &mut some, &mut little] {
+            rig.send(batch.clone()).await;
+        }
+    }
+    little = little.restarted().await;
+    for pair in PAIRS {
+        let ticks = log.ticks(pair, 400);
+        let (first, last) = (ticks[0].slot, ticks[ticks.len() - 1].slot);
+        for (from, to) in
+            [(first, last + 1), (last - 905_000, last), (last - 900_000, last + 1), (first + 1, last - 1)]
+        {
+            for (order, limit) in [("asc", 1), ("asc", 60), ("desc", 7), ("desc", 100), ("desc", 5_000)] {
+                let inside = ticks.iter().filter(|tick| (from..to).contains(&tick.slot));
+                let mut expected: Vec<String> = inside.map(|tick| tick.price.clone()).collect();
+                if order == "desc" {
+                    expected.reverse();
+                }
+                expected.truncate(limit);
+                let path =
+                    format!("/v1/prices/{pair}/history?order={order}&limit={limit}&from={from}&to={to}");
+                let answer = much.get(&path).await;
+                assert_eq!(answer.status, 200, "{path}: {}", answer.text);
+                let items = answer.body["items"].as_array().unwrap();
+                let found: Vec<&str> = items.iter().map(|item| item["price"].as_str().unwrap()).collect();
+                assert_eq!(found, expected, "{path}");
+                for rig in [&some, &little] {
+                    let other = rig.get(&path).await;
+                    assert_eq!(
+                        (&other.text, other.header("link")),
+                        (&answer.text, answer.header("link")),
+                        "{path}"
+                    );
+                }
+            }
+        }
+    }
+}
+
 /// Compares a pod that keeps everything in memory with one that keeps almost nothing and is restarted.
 #[tokio::test]
 async fn thinned_history_keeps_the_extremes_and_has_only_real_ticks() {

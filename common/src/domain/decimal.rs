@@ -50,7 +50,9 @@ mod tests {
 
     #[test]
     fn the_shortest_and_longest_decimals_look_as_they_do_without_this() {
-        for text in ["0", "0.00", "-0.00", "7", "-7", "0.7", "10", "18446744073709551615", "18446744073709551616"] {
+        for text in
+            ["0", "0.00", "-0.00", "7", "-7", "0.7", "10", "18446744073709551615", "18446744073709551616"]
+        {
             let value: Decimal = text.parse().unwrap();
             assert_eq!(Digits(value).to_string(), value.to_string());
         }

@@ -195,7 +195,8 @@ fn the_tree_of_a_long_run_stays_shallow_and_small() {
     let mut window = Window::default();
     for index in 0..50_000 {
         let point = Point { slot: slot(index), interval: interval(), price, backfilled: false };
-        window = window.push(tick(&point)).without_before(slot(index).start().minus(Duration::from_secs(86_400)));
+        window =
+            window.push(tick(&point)).without_before(slot(index).start().minus(Duration::from_secs(86_400)));
     }
     let root = window.root.as_ref().unwrap();
     assert!(depth(root) <= 5, "{}", depth(root));
