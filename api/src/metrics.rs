@@ -138,9 +138,8 @@ impl Metrics {
     }
 
     /// Records the response to a request: its status, and the time it took.
-    pub fn answered(&self, method: &str, route: &str, status: u16, took: Duration) {
-        let status = status.to_string();
-        self.requests.with_label_values(&[method, route, status.as_str()]).observe(took.as_secs_f64());
+    pub fn answered(&self, method: &str, route: &str, status: &str, took: Duration) {
+        self.requests.with_label_values(&[method, route, status]).observe(took.as_secs_f64());
     }
 
     /// Counts a request that was answered with a kept answer.

@@ -3,7 +3,6 @@
 use std::hint::black_box;
 
 use anyhow::{Context, Result, ensure};
-use api::dto::{History, HistoryItem, Nullable, PriceText, TimeText};
 use common::{
     domain::{Body, Evidence, Observation, Pair, Quote, Sequence, Slot, Tick, Timestamp},
     wire,
@@ -39,10 +38,13 @@ const PACKED: usize = 64;
 const PAGE: usize = 100;
 const CANDLES: usize = 40;
 
+/// The path of the newest price.
+const NEWEST: &str = "/v1/prices/BTC-USD";
+
 /// The number of ticks in 24 hours.
 const DAY: usize = 8_640;
 
-pub const PATHS: [Path; 11] = [
+pub const PATHS: [Path; 13] = [
     Path { name: "encode a tick", times: 2_000, run: encode },
     Path { name: "decode a tick", times: 2_000, run: decode },
     Path { name: "aggregate 3 quotes", times: 2_000, run: |times| aggregation(3, times) },
@@ -50,10 +52,24 @@ pub const PATHS: [Path; 11] = [
     Path { name: "add a tick to the window of a snapshot", times: 10_000, run: push },
     Path { name: "time-weighted average of 24 hours", times: 10_000, run: average },
     Path { name: "40 candles of 5 minutes, from the store", times: 200, run: candles },
-    Path { name: "JSON of 100 ticks", times: 500, run: history },
     Path { name: "pack 64 records", times: 100, run: packing },
     Path { name: "unpack 64 records", times: 200, run: unpacking },
-    Path { name: "a kept answer, without HTTP", times: 2_000, run: kept },
+    Path { name: "a kept answer, without HTTP", times: 2_000, run: |times| answers(NEWEST, false, times) },
+    Path {
+        name: "the newest price, computed, without HTTP",
+        times: 500,
+        run: |times| answers(NEWEST, true, times),
+    },
+    Path {
+        name: "averages of three windows, computed, without HTTP",
+        times: 500,
+        run: |times| answers("/v1/prices/BTC-USD/averages?window=10m,1h,4h", true, times),
+    },
+    Path {
+        name: "history of 100 ticks, computed, without HTTP",
+        times: 500,
+        run: |times| answers("/v1/prices/BTC-USD/history", true, times),
+    },
 ];
 
 fn records() -> Vec<Stored> {
@@ -180,21 +196,6 @@ fn candles(times: u64) -> Result<()> {
     Ok(())
 }
 
-fn history(times: u64) -> Result<()> {
-    let ticks = ticks(PAGE)?;
-    let item = |WindowTick { point, sequence }: &WindowTick| HistoryItem {
-        slot: TimeText(point.slot.start()),
-        price: PriceText(point.price),
-        sequence: sequence.0,
-        backfilled: point.backfilled,
-    };
-    let page = History { items: ticks.iter().map(item).collect(), next_cursor: Nullable(None) };
-    repeat(&[page], times, |page| {
-        black_box(serde_json::to_vec(black_box(page)).expect("JSON"));
-    });
-    Ok(())
-}
-
 fn packing(times: u64) -> Result<()> {
     let payloads = payloads(PACKED);
     repeat(&[payloads], times, |payloads| {
@@ -214,17 +215,20 @@ fn packed(payloads: &[(Sequence, Vec<u8>)]) -> Result<Vec<u8>> {
     Ok(pack(payloads.iter().map(|(sequence, bytes)| (*sequence, bytes.as_slice())))?)
 }
 
-/// The newest price, with all middleware of a pod, but without a connection.
-fn kept(times: u64) -> Result<()> {
-    let request = || {
-        let request = poem::Request::builder().uri_str("/v1/prices/BTC-USD").header("host", "bench");
-        request.finish()
+/// Responses to a path, with all middleware of a pod, but without a connection. If they are `computed`, each request has another
+/// header, so that the pod has not kept its response.
+fn answers(path: &str, computed: bool, times: u64) -> Result<()> {
+    let request = |number: u64| {
+        let accept = if computed { format!("*/*;q=0.9{number}") } else { "*/*".to_owned() };
+        let request = poem::Request::builder().uri_str(path).header("host", "bench");
+        request.header("accept", accept).finish()
     };
     // On a single thread, so that everything is counted.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let pod = runtime.block_on(Pod::start_with(RECORDS))?;
-    repeat(&[pod], times, |pod| {
-        let response = runtime.block_on(pod.endpoint.call(request())).expect("a response");
+    let numbers: Vec<u64> = (0..times).collect();
+    repeat(&numbers, times, |number| {
+        let response = runtime.block_on(pod.endpoint.call(request(*number))).expect("a response");
         assert!(response.is_ok());
     });
     Ok(())

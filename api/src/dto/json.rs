@@ -31,6 +31,13 @@ impl<T: Serialize> Json<T> {
     }
 }
 
+impl<T> Json<T> {
+    /// A value that has been serialized.
+    pub fn written(json: String) -> Self {
+        Self { encoded: Ok(json.into_bytes()), of: PhantomData }
+    }
+}
+
 impl<T: Type> Payload for Json<T> {
     const CONTENT_TYPE: &'static str = "application/json; charset=utf-8";
 

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     dto::{
-        CandleIntervalParameter, CandleItem, Candles, Nullable, PageCursorParameter, PairParameter,
+        CandleIntervalParameter, CandleItem, Candles, Json, Nullable, PageCursorParameter, PairParameter,
         PriceText, TimeText, TimestampParameter,
     },
     lines::CandleLine,
@@ -116,8 +116,8 @@ fn read_page(
     let filter = format!("interval={interval}&{}", format.query());
     let link = next_cursor.as_ref().map(|cursor| page.link("candles", &filter, cursor));
     let rows = candles.iter().copied().map(CandleLine::from);
-    let list =
-        || Candles { items: candles.iter().copied().map(item).collect(), next_cursor: Nullable(next_cursor) };
+    let items = || candles.iter().copied().map(item).collect();
+    let list = || Json::of(Candles { items: items(), next_cursor: Nullable(next_cursor) });
     Ok(CandlesResponse::Page(format.page(list, rows)?, link, VARY.to_owned()))
 }
 

@@ -1,5 +1,7 @@
 //! `/v1/prices/{pair}/history`: ticks of the past.
 
+mod json;
+
 use std::sync::Arc;
 
 use http::HeaderMap;
@@ -18,12 +20,13 @@ use super::{
 };
 use crate::{
     dto::{
-        History, HistoryItem, Nullable, PageCursorParameter, PairParameter, PriceText, TimeText,
-        TimestampParameter, WholeNumber,
+        History, HistoryItem, PageCursorParameter, PairParameter, PriceText, TimeText, TimestampParameter,
+        WholeNumber,
     },
     lines::TickLine,
     problem::Problem,
 };
+use json::json;
 use ledger::{
     sample::{MAX_POINTS, MIN_POINTS, sample},
     snapshot::Snapshot,
@@ -200,11 +203,7 @@ impl HistoryQuery {
     ) -> Result<HistoryResponse, Problem> {
         let link = next_cursor.as_ref().map(|cursor| self.page.link("history", &self.format.query(), cursor));
         let rows = ticks.iter().copied().map(TickLine::from);
-        let list = || History {
-            items: ticks.iter().copied().map(item).collect(),
-            next_cursor: Nullable(next_cursor),
-        };
-        let page = self.format.page(list, rows)?;
+        let page = self.format.page(|| json(&ticks, next_cursor.as_deref()), rows)?;
         Ok(HistoryResponse::Page(page, link, VARY.to_owned()))
     }
 }

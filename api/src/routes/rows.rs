@@ -37,14 +37,14 @@ impl ChosenFormat {
         self.parameter.map(|format| format!("format={}&", format.word())).unwrap_or_default()
     }
 
-    /// Writes a page. `list` is the page as JSON, and `rows` are its items as lines.
+    /// Writes a page. `list` writes it as JSON, and `rows` are its items as lines.
     pub(super) fn page<T: Type + Serialize + Send, L: Line>(
         self,
-        list: impl FnOnce() -> T,
+        list: impl FnOnce() -> Json<T>,
         rows: impl Iterator<Item = L>,
     ) -> Result<Formatted<T>, Problem> {
         match self.format {
-            FormatParameter::Json => Ok(Formatted::Json(Json::of(list()))),
+            FormatParameter::Json => Ok(Formatted::Json(list())),
             FormatParameter::Csv => Ok(Formatted::Csv(Csv(lines(LineFormat::Csv, rows)?))),
             FormatParameter::Ndjson => Ok(Formatted::Ndjson(Ndjson(lines(LineFormat::Ndjson, rows)?))),
         }

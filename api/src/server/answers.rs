@@ -42,6 +42,10 @@ const MAX_ANSWERS: usize = 4_096;
 /// The longest request target, together with the value of `Accept`, of an answer that is kept.
 const MAX_KEY_BYTES: usize = 1_024;
 
+/// How many headers are added to those of an answer, here and by the outer middleware. There must be room for them, because making
+/// room for one after the other takes longer than adding them.
+const MORE_HEADERS: usize = 16;
+
 /// The answers that a pod keeps.
 pub(super) struct Answers {
     state: Arc<State>,
@@ -122,8 +126,11 @@ pub(super) async fn answer<E: Endpoint>(
         response.set_body(answers.unread.send(client, body)?);
         Ok(response)
     };
+    // The future of a computation contains those of all layers inside. It is boxed, so that a request for a kept answer does not
+    // pay for its size.
+    let compute = |request| Box::pin(answers.compute(&*next, request, kind));
     let Some((key, snapshot)) = key else {
-        return match answers.compute(&*next, request, kind).await {
+        return match compute(request).await {
             Ok(answer) => send(&answer).await,
             Err(response) => response,
         };
@@ -135,7 +142,7 @@ pub(super) async fn answer<E: Endpoint>(
     let computed = place
         .get_or_try_init(async || {
             is_new = true;
-            answers.compute(&*next, request, kind).await
+            compute(request).await
         })
         .await;
     match computed {
@@ -166,7 +173,7 @@ fn key(kind: Kind, request: &Request) -> Option<Box<str>> {
     let accept = accepted.next().map_or(Some(""), |value| value.to_str().ok())?;
     let is_short = target.len() + accept.len() <= MAX_KEY_BYTES;
     // A target contains no space.
-    (is_short && accepted.next().is_none()).then(|| format!("{target} {accept}").into())
+    (is_short && accepted.next().is_none()).then(|| [target, " ", accept].concat().into())
 }
 
 /// The place of an answer, and whether it is on the shelf. A place that is not on the shelf is only for this request.
@@ -268,7 +275,8 @@ impl Answers {
             Some(newest) => self.validity(lifetime.pinned().unwrap_or(&newest), &lifetime, from),
             None => Validity::Always,
         };
-        let headers = std::mem::take(response.headers_mut());
+        let mut headers = std::mem::take(response.headers_mut());
+        headers.reserve(MORE_HEADERS);
         let tag = match kind {
             Some(_) => {
                 let (bytes, content_type) = (body.len(), headers.get(header::CONTENT_TYPE).cloned());
@@ -322,6 +330,8 @@ impl Answer {
     ) -> (Response, Bytes) {
         let mut response = Response::default();
         *response.headers_mut() = self.headers.clone();
+        // The clone has no room for more headers.
+        response.headers_mut().reserve(MORE_HEADERS);
         let compressed = match is_gzip_accepted && !self.headers.contains_key(header::CONTENT_ENCODING) {
             true => {
                 let compress = async || compressed(&self.body, &of.state.workers).await;

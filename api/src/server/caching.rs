@@ -75,12 +75,12 @@ impl Audience {
 
     /// The `Cache-Control` of a response that no future record can change.
     pub(super) fn closed(self) -> HeaderValue {
-        value(&format!("{}, max-age={CLOSED_SECONDS}, immutable", self.word()))
+        value(format!("{}, max-age={CLOSED_SECONDS}, immutable", self.word()))
     }
 
     /// The `Cache-Control` of a response that is current for this long.
     pub(super) fn revalidated(self, current: Duration) -> HeaderValue {
-        value(&format!("{}, max-age={}, must-revalidate", self.word(), current.as_secs()))
+        value(format!("{}, max-age={}, must-revalidate", self.word(), current.as_secs()))
     }
 }
 
@@ -101,7 +101,7 @@ const WEAK: &str = "W/";
 
 /// The tag of a body and its content type: the first 128 bits of their SHA-256. Tags only have to be unique among the
 /// responses of one URL. Among 10¹⁵ responses, the chance of a collision is below 10⁻⁸.
-pub(super) struct Tag(String);
+pub(super) struct Tag(HeaderValue);
 
 impl Tag {
     pub(super) fn of(body: &[u8], representation: Option<&HeaderValue>) -> Self {
@@ -110,17 +110,19 @@ impl Tag {
         digest.update(representation.map_or(&[][..], HeaderValue::as_bytes));
         let digest = digest.finalize();
         let number = u128::from_be_bytes(digest.first_chunk().copied().unwrap_or_default());
-        Self(format!("\"{number:032x}\""))
+        Self(value(format!("\"{number:032x}\"")))
     }
 
     /// The tag of the body itself.
     pub(super) fn strong(&self) -> HeaderValue {
-        value(&self.0)
+        self.0.clone()
     }
 
     /// The tag if the bytes that are sent are not the ones that the tag was computed from, because they are compressed.
     pub(super) fn weak(&self) -> HeaderValue {
-        value(&format!("{WEAK}{}", self.0))
+        let weak = [WEAK.as_bytes(), self.0.as_bytes()].concat();
+        // This cannot fail, because both parts are valid in a header.
+        HeaderValue::try_from(weak).unwrap_or_else(|_| self.strong())
     }
 
     /// Returns this tag as the client wrote it, if the client sent it. The weak form matches too, because a client that
@@ -129,11 +131,11 @@ impl Tag {
         let texts = known.iter().filter_map(|list| list.to_str().ok());
         let mut tags = texts.flat_map(|list| list.split(',').map(str::trim));
         let found = tags.find(|tag| *tag == "*" || tag.strip_prefix(WEAK).unwrap_or(tag) == self.0)?;
-        Some(if found == "*" { self.strong() } else { value(found) })
+        Some(if found == "*" { self.strong() } else { value(found.to_owned()) })
     }
 }
 
-fn value(text: &str) -> HeaderValue {
+fn value(text: String) -> HeaderValue {
     // This cannot fail, because our own words and digits are valid in a header.
-    HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""))
+    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""))
 }

@@ -45,7 +45,7 @@ impl Counting {
 
     /// Counts a request and its response.
     pub(super) fn count(&self, method: &str, route: &str, response: &Response, took: Duration) {
-        self.metrics.answered(method, route, response.status().as_u16(), took);
+        self.metrics.answered(method, route, response.status().as_str(), took);
         if let Some(code) = response.data::<Code>() {
             self.metrics.problem(*code);
         }

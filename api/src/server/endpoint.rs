@@ -17,8 +17,8 @@ use crate::{
     metrics::Metrics,
     problem::{Code, ERRORS_PATH, Problem, caller, in_trace, into_response},
     routes::{
-        self, Coins, Document, Lifetime, NOT_YET, Operations, Page, Pinned, Process, Side, State, coingecko,
-        event_source,
+        self, Coins, Document, Lifetime, NOT_YET, Operations, Page, Pinned, Process, STREAM_PATHS, Side,
+        State, coingecko, event_source,
     },
     server::{
         SharedEndpoint,
@@ -102,9 +102,7 @@ pub fn endpoint(
         .around(move |next, request| admit(next, request, gate.clone()))
         .around(move |next, request| take_snapshot(next, request, state.clone()))
         .boxed()
-        .around(move |next, request| coingecko::speak(next, request, has_dialect))
-        .around(event_source::survive)
-        .around(routes::shake_hands)
+        .around(move |next, request| adapt(next, request, has_dialect))
         .boxed()
         .around(move |next, request| cors(next, request, origins.clone()))
         .around(move |next, request| normalize_and_count(next, request, Some(counting.clone())))
@@ -133,10 +131,8 @@ pub fn starting_endpoint(process: &Process, config: &ApiConfig, metrics: Metrics
     Arc::new(
         Page::starting()
             .added_to(routes)
-            .around(move |next, request| coingecko::speak(next, request, has_dialect))
             .around(move |next, request| protect_metrics(next, request, gate.clone()))
-            .around(event_source::survive)
-            .around(routes::shake_hands)
+            .around(move |next, request| adapt(next, request, has_dialect))
             .around(move |next, request| cors(next, request, origins.clone()))
             .around(move |next, request| normalize_and_count(next, request, Some(counting.clone())))
             .around(hold)
@@ -166,6 +162,21 @@ fn with_log_filter(process: &Process) -> Route {
 fn for_operators(routes: impl Endpoint + 'static) -> SharedEndpoint {
     let routes = routes.around(refuse_pages);
     Arc::new(routes.around(|next, request| normalize_and_count(next, request, None)).boxed())
+}
+
+/// Adapts the responses to clients that do not understand problems: those of CoinGecko's dialect, and browsers that open a
+/// stream.
+async fn adapt<E: Endpoint + 'static>(next: Arc<E>, request: Request, has_dialect: bool) -> Result<Response> {
+    let path = request.uri().path();
+    // The futures are boxed, because few requests need them.
+    if coingecko::is_of_dialect(path) {
+        return Box::pin(coingecko::speak(next, request, has_dialect)).await;
+    }
+    if STREAM_PATHS.contains(&path) {
+        let next = Arc::new(next.around(event_source::survive));
+        return Box::pin(routes::shake_hands(next, request)).await;
+    }
+    Ok(next.call(request).await?.into_response())
 }
 
 /// Takes one snapshot for the whole request, and puts its sequence into the response's headers.

@@ -129,7 +129,7 @@ impl Limits {
         let headers = response.headers_mut();
         headers.insert(POLICY_HEADER, self.policy.clone());
         let value = format!("\"default\";r={};t={seconds}", remaining.requests);
-        if let Ok(value) = HeaderValue::from_str(&value) {
+        if let Ok(value) = HeaderValue::try_from(value) {
             headers.insert(LIMIT_HEADER, value);
         }
     }

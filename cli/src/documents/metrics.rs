@@ -105,7 +105,7 @@ fn pod(registry: &Registry) {
     ledger::Metrics::new(registry, Prices::new(&Registry::new()).unwrap()).unwrap();
     api::metrics::ClockMetrics::new(registry).unwrap();
     let metrics = api::Metrics::new(registry).unwrap();
-    metrics.answered("GET", "/v1/prices", 200, Duration::ZERO);
+    metrics.answered("GET", "/v1/prices", "200", Duration::ZERO);
 }
 
 /// The labels of a metric, with the values of those whose values are fixed.

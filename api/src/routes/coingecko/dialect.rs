@@ -45,11 +45,9 @@ pub(crate) fn ignore_slash(request: &mut Request) {
     }
 }
 
-/// Writes errors as CoinGecko does. If the dialect is turned off, its paths are unknown.
+/// Responds to a request of the dialect. Errors are written as CoinGecko writes them. If the dialect is turned off, its paths
+/// are unknown.
 pub(crate) async fn speak<E: Endpoint>(next: Arc<E>, request: Request, is_on: bool) -> Result<Response> {
-    if !is_of_dialect(request.uri().path()) {
-        return Ok(into_response(next.call(request).await));
-    }
     if !is_on {
         return Err(Problem::new(Code::NotFound, "there is no such route; see /docs").into());
     }
