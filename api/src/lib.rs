@@ -3,6 +3,7 @@
 //! In reading order:
 //!
 //! - [`server`]: connections and their limits, and the middleware that every request passes through.
+//! - `layers`: endpoints with middleware around them.
 //! - [`routes`]: the handlers, one file per route, and the OpenAPI document.
 //! - [`dto`] and [`problem`]: the shapes of responses and errors.
 //! - [`freshness`]: which prices are fresh, although clocks can be wrong.
@@ -19,6 +20,7 @@ pub mod config;
 pub mod dto;
 pub mod freshness;
 mod html;
+mod layers;
 pub mod lines;
 pub mod metrics;
 pub mod problem;

@@ -30,7 +30,7 @@ use http::{HeaderValue, StatusCode};
 use http_body_util::combinators::BoxBody;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use poem::{Endpoint, IntoResponse, Response, endpoint::BoxEndpoint};
+use poem::{Endpoint, IntoResponse, Response};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
@@ -43,6 +43,7 @@ use connection::Connection;
 use handover::{Handover, Lent};
 use hold::Endpoints;
 
+pub use crate::layers::SharedEndpoint;
 pub use descriptors::{MAX_ADMIN_CONNECTIONS, max_api_connections};
 pub use endpoint::{
     admin_endpoint, endpoint, operations_endpoint, starting_admin_endpoint, starting_endpoint,
@@ -65,9 +66,6 @@ const ACCEPT_LOG_PAUSE: Duration = Duration::from_secs(60);
 /// How long open requests may take to finish at shutdown. This is shorter than [`common::service::DRAIN_LIMIT`], so
 /// that the rest of the process still has time to end before that limit.
 const DRAIN_LIMIT: Duration = Duration::from_secs(2);
-
-/// An endpoint that all connections share.
-pub type SharedEndpoint = Arc<BoxEndpoint<'static, Response>>;
 
 /// A bound listener that does not serve requests yet.
 #[derive(Debug)]

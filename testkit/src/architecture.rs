@@ -88,6 +88,7 @@ const MODULES: [(&str, &[&str]); 4] = [
         &[
             "config",
             "html",
+            "layers",
             "lines",
             "stream_end",
             "word",

@@ -24,6 +24,7 @@ use super::{
     unread::Unread,
 };
 use crate::{
+    layers::SharedEndpoint,
     metrics::Metrics,
     routes::{Lifetime, State},
 };
@@ -109,8 +110,8 @@ enum Validity {
 
 /// Answers a request, if possible without calling its route. Adds `Cache-Control` and `ETag`, compresses the body if the
 /// client accepts that, and returns 304 if the client already has the answer.
-pub(super) async fn answer<E: Endpoint>(
-    next: Arc<E>,
+pub(super) async fn answer(
+    next: SharedEndpoint,
     request: Request,
     answers: Arc<Answers>,
 ) -> Result<Response> {
@@ -126,9 +127,8 @@ pub(super) async fn answer<E: Endpoint>(
         response.set_body(answers.unread.send(client, body)?);
         Ok(response)
     };
-    // The future of a computation contains those of all layers inside. It is boxed, so that a request for a kept answer does not
-    // pay for its size.
-    let compute = |request| Box::pin(answers.compute(&*next, request, kind));
+    // Allocated, so that the future of a request for a kept answer is small.
+    let compute = |request| Box::pin(answers.compute(&next, request, kind));
     let Some((key, snapshot)) = key else {
         return match compute(request).await {
             Ok(answer) => send(&answer).await,
@@ -255,9 +255,9 @@ impl Answers {
 
     /// Calls the route. Returns its response in `Err` if it is not an answer that other clients could get, too: if it is
     /// an error or a stream.
-    async fn compute<E: Endpoint>(
+    async fn compute(
         &self,
-        next: &E,
+        next: &SharedEndpoint,
         mut request: Request,
         kind: Option<Kind>,
     ) -> Result<Answer, Result<Response>> {

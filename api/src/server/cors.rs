@@ -8,7 +8,10 @@ use http::{HeaderValue, Method, StatusCode, header};
 use poem::{Endpoint, IntoResponse, Request, Response, Result};
 
 use super::origins::{Origins, Sender};
-use crate::problem::{Code, Problem, into_response};
+use crate::{
+    layers::SharedEndpoint,
+    problem::{Code, Problem, into_response},
+};
 
 /// The request headers that pages may send. Generated clients, such as CoinGecko's, send headers about themselves, and a
 /// browser sends no request with a header that is not allowed.
@@ -36,11 +39,7 @@ const EVERY_PAGE: HeaderValue = HeaderValue::from_static("*");
 ///
 /// A refused page can read the refusal. Without that, a browser only says that a header is missing, and the developer
 /// does not learn which setting to change.
-pub(super) async fn cors<E: Endpoint>(
-    next: Arc<E>,
-    request: Request,
-    origins: Arc<Origins>,
-) -> Result<Response> {
+pub(super) async fn cors(next: SharedEndpoint, request: Request, origins: Arc<Origins>) -> Result<Response> {
     let (sender, origin) = (origins.sender(&request), request.headers().get(header::ORIGIN).cloned());
     let is_preflight = *request.method() == Method::OPTIONS
         && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);

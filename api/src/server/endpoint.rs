@@ -6,8 +6,7 @@ use bytes::Bytes;
 use common::{clock::SystemClock, domain::Sequence, telemetry::TraceContext};
 use http::{HeaderName, HeaderValue, Method, header};
 use poem::{
-    Endpoint, EndpointExt, IntoResponse, Request, Response, Result, Route, endpoint::make_sync, get, handler,
-    web::Data,
+    Endpoint, EndpointExt, Request, Response, Result, Route, endpoint::make_sync, get, handler, web::Data,
 };
 use tokio::time::Instant;
 use tracing::Instrument;
@@ -91,23 +90,16 @@ pub fn endpoint(
     let audience = if config.keys.is_empty() { Audience::Everybody } else { Audience::KeyHolders };
     let answers = Arc::new(Answers::new(state.clone(), audience, metrics));
     let (pinning, has_dialect) = (state.clone(), config.coingecko);
-    // The last layer is the outermost one: it receives each request first. The future of a layer contains those of the
-    // layers inside it, up to the next box, and is copied several times. Without boxes in between, copying futures takes
-    // half of the instructions for a kept answer.
-    let endpoint = routes
+    // The last layer is the outermost one: it receives each request first.
+    SharedEndpoint::of(routes)
         .around(move |next, request| pin_sequence(next, request, pinning.clone()))
         .around(move |next, request| validate_parameters(next, request, known.clone()))
         .around(move |next, request| answer(next, request, answers.clone()))
-        .boxed()
         .around(move |next, request| admit(next, request, gate.clone()))
         .around(move |next, request| take_snapshot(next, request, state.clone()))
-        .boxed()
         .around(move |next, request| adapt(next, request, has_dialect))
-        .boxed()
         .around(move |next, request| cors(next, request, origins.clone()))
         .around(move |next, request| normalize_and_count(next, request, Some(counting.clone())))
-        .boxed();
-    Arc::new(endpoint)
 }
 
 /// The routes on the admin listener of a process that serves no API.
@@ -128,16 +120,12 @@ pub fn starting_endpoint(process: &Process, config: &ApiConfig, metrics: Metrics
     let (has_dialect, origins) = (config.coingecko, Arc::new(Origins::new(config)));
     let gate = Arc::new(Gate::new(config, Arc::new(SystemClock)));
     let routes = not_yet(Route::new(), process, Side::Clients, &[API, coingecko::PREFIX]);
-    Arc::new(
-        Page::starting()
-            .added_to(routes)
-            .around(move |next, request| protect_metrics(next, request, gate.clone()))
-            .around(move |next, request| adapt(next, request, has_dialect))
-            .around(move |next, request| cors(next, request, origins.clone()))
-            .around(move |next, request| normalize_and_count(next, request, Some(counting.clone())))
-            .around(hold)
-            .boxed(),
-    )
+    SharedEndpoint::of(Page::starting().added_to(routes))
+        .around(move |next, request| protect_metrics(next, request, gate.clone()))
+        .around(move |next, request| adapt(next, request, has_dialect))
+        .around(move |next, request| cors(next, request, origins.clone()))
+        .around(move |next, request| normalize_and_count(next, request, Some(counting.clone())))
+        .around(hold)
 }
 
 /// The routes on the admin listener while the pod waits for the log. Everything under `/admin` returns 503 `starting`,
@@ -160,31 +148,28 @@ fn with_log_filter(process: &Process) -> Route {
 }
 
 fn for_operators(routes: impl Endpoint + 'static) -> SharedEndpoint {
-    let routes = routes.around(refuse_pages);
-    Arc::new(routes.around(|next, request| normalize_and_count(next, request, None)).boxed())
+    SharedEndpoint::of(routes)
+        .around(refuse_pages)
+        .around(|next, request| normalize_and_count(next, request, None))
 }
 
 /// Adapts the responses to clients that do not understand problems: those of CoinGecko's dialect, and browsers that open a
 /// stream.
-async fn adapt<E: Endpoint + 'static>(next: Arc<E>, request: Request, has_dialect: bool) -> Result<Response> {
+async fn adapt(next: SharedEndpoint, request: Request, has_dialect: bool) -> Result<Response> {
     let path = request.uri().path();
-    // The futures are boxed, because few requests need them.
+    // These futures are allocated, because few requests need them.
     if coingecko::is_of_dialect(path) {
         return Box::pin(coingecko::speak(next, request, has_dialect)).await;
     }
     if STREAM_PATHS.contains(&path) {
-        let next = Arc::new(next.around(event_source::survive));
+        let next = next.around(event_source::survive);
         return Box::pin(routes::shake_hands(next, request)).await;
     }
-    Ok(next.call(request).await?.into_response())
+    next.call(request).await
 }
 
 /// Takes one snapshot for the whole request, and puts its sequence into the response's headers.
-async fn take_snapshot<E: Endpoint>(
-    next: Arc<E>,
-    mut request: Request,
-    state: Arc<State>,
-) -> Result<Response> {
+async fn take_snapshot(next: SharedEndpoint, mut request: Request, state: Arc<State>) -> Result<Response> {
     let snapshot = state.newest_snapshot();
     let sequence = snapshot.sequence.0;
     let log = HeaderValue::from_str(snapshot.identity.as_str());
@@ -198,14 +183,10 @@ async fn take_snapshot<E: Endpoint>(
 }
 
 /// Replaces the newest snapshot with that of an earlier sequence if the request has `at_sequence`.
-async fn pin_sequence<E: Endpoint>(
-    next: Arc<E>,
-    mut request: Request,
-    state: Arc<State>,
-) -> Result<Response> {
+async fn pin_sequence(next: SharedEndpoint, mut request: Request, state: Arc<State>) -> Result<Response> {
     let requested = if is_pinnable(&request) { requested_sequence(&request)? } else { None };
     let (Some(sequence), Some(newest)) = (requested, request.data::<Arc<Snapshot>>().cloned()) else {
-        return Ok(next.call(request).await?.into_response());
+        return next.call(request).await;
     };
     let snapshot = state.snapshot_at(newest, sequence).await?;
     if let Some(lifetime) = request.data::<Lifetime>() {
@@ -231,8 +212,8 @@ fn requested_sequence(request: &Request) -> Result<Option<Sequence>, Problem> {
 
 /// The outermost layer. It treats HEAD as GET, ignores a slash at the end in CoinGecko's dialect, refuses requests that are too long or have a body, turns errors into
 /// problems, sets the headers that every response has, and counts the request.
-async fn normalize_and_count<E: Endpoint>(
-    next: Arc<E>,
+async fn normalize_and_count(
+    next: SharedEndpoint,
     mut request: Request,
     counting: Option<Counting>,
 ) -> Result<Response> {

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use poem::{Endpoint, IntoResponse, Request, Response, Result};
+use poem::{Endpoint, Request, Response, Result};
 use tokio::{
     sync::{Semaphore, watch},
     time::{Instant, timeout_at},
@@ -69,30 +69,30 @@ impl Waiting {
 }
 
 /// Passes a request for server-sent events on to the endpoint that replaces the one that cannot serve it yet.
-pub(super) async fn hold<E: Endpoint>(next: Arc<E>, mut request: Request) -> Result<Response> {
+pub(super) async fn hold(next: SharedEndpoint, mut request: Request) -> Result<Response> {
     if let Some(mut waiting) = request.data::<Waiting>().cloned()
         && let Some(endpoint) = waiting.next().await
     {
         request.set_data(waiting);
         return endpoint.call(request).await;
     }
-    Ok(next.call(request).await?.into_response())
+    next.call(request).await
 }
 
 #[cfg(test)]
 mod tests {
-    use poem::{EndpointExt, endpoint::make_sync};
+    use poem::endpoint::make_sync;
 
     use super::*;
 
     fn endpoint(says: &'static str) -> SharedEndpoint {
-        Arc::new(make_sync(move |_| says.into_response()).boxed())
+        SharedEndpoint::of(make_sync(move |_| says))
     }
 
     async fn answer(endpoints: &Arc<Endpoints>, path: &'static str) -> String {
         let mut request = Request::builder().uri_str(path).finish();
         endpoints.newest_for(&mut request);
-        let starting = make_sync(|_| "starting".into_response()).around(hold);
+        let starting = endpoint("starting").around(hold);
         starting.call(request).await.unwrap().into_body().into_string().await.unwrap()
     }
 
@@ -131,7 +131,7 @@ mod tests {
         let (newest, endpoints) = watch::channel(endpoint("starting"));
         let endpoints = Endpoints::new(endpoints, 2, CancellationToken::new());
         let begun = Instant::now();
-        let again = Arc::new(make_sync(|_| "again".into_response()).around(hold).boxed());
+        let again = endpoint("again").around(hold);
         let (answered, ()) = tokio::join!(answer(&endpoints, "/v1/stream"), async {
             tokio::time::sleep(HOLD_LIMIT / 2).await;
             newest.send_replace(again);

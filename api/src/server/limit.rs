@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     config::ApiConfig,
+    layers::SharedEndpoint,
     problem::{Code, Problem, into_response},
     routes::{
         PAGE,
@@ -137,26 +138,22 @@ impl Limits {
 
 /// Lets a request for the metrics through only if its client has a valid key, if keys are required. Lets all other requests
 /// through.
-pub(super) async fn protect_metrics<E: Endpoint>(
-    next: Arc<E>,
+pub(super) async fn protect_metrics(
+    next: SharedEndpoint,
     request: Request,
     gate: Arc<Gate>,
 ) -> Result<Response> {
     if request.uri().path() == METRICS {
         gate.check_key(&request, gate.clients.of(&request))?;
     }
-    Ok(next.call(request).await?.into_response())
+    next.call(request).await
 }
 
 /// Lets a request through if its client has a valid key and is within its limit, and adds the rate limit headers.
-pub(super) async fn admit<E: Endpoint>(
-    next: Arc<E>,
-    mut request: Request,
-    gate: Arc<Gate>,
-) -> Result<Response> {
+pub(super) async fn admit(next: SharedEndpoint, mut request: Request, gate: Arc<Gate>) -> Result<Response> {
     let path = request.uri().path();
     if EXEMPT.contains(&path) {
-        return Ok(next.call(request).await?.into_response());
+        return next.call(request).await;
     }
     if path == METRICS {
         return protect_metrics(next, request, gate).await;
@@ -173,7 +170,7 @@ pub(super) async fn admit<E: Endpoint>(
     }
     let (Some(limits), Some(client)) = (&gate.limits, client) else {
         allowed?;
-        return Ok(next.call(request).await?.into_response());
+        return next.call(request).await;
     };
     // Requests with an invalid key count too, against the limit of the client's address. This slows down guessing.
     let (mut response, remaining) = match limits.take(client, weight(&request)) {

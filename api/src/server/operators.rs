@@ -1,14 +1,15 @@
 //! Protects the admin listener from web pages. It needs no key, so a page that an operator opens in a browser could
 //! otherwise use it: the browser can reach addresses that its user can reach.
 
-use std::{net::IpAddr, sync::Arc};
+use std::net::IpAddr;
 
 use http::{HeaderName, header};
-use poem::{Endpoint, IntoResponse, Request, Response, Result};
+use poem::{Endpoint, Request, Response, Result};
 
 use super::origins::{Origins, Sender};
 use crate::{
     config::ApiConfig,
+    layers::SharedEndpoint,
     problem::{Code, Problem},
 };
 
@@ -20,7 +21,7 @@ const OWN: [&[u8]; 2] = [b"same-origin", b"none"];
 
 /// Refuses requests of pages of other origins. On a loopback address, also refuses requests for other hosts: a page can
 /// give its own host name the address of this machine, so that it counts as the origin.
-pub(super) async fn refuse_pages<E: Endpoint>(next: Arc<E>, request: Request) -> Result<Response> {
+pub(super) async fn refuse_pages(next: SharedEndpoint, request: Request) -> Result<Response> {
     let site = request.headers().get(FETCH_SITE);
     let is_foreign = site.is_some_and(|site| !OWN.contains(&site.as_bytes()))
         || Origins::new(&ApiConfig::default()).sender(&request) == Sender::Foreign;
@@ -34,7 +35,7 @@ pub(super) async fn refuse_pages<E: Endpoint>(next: Arc<E>, request: Request) ->
             "on a loopback address, the admin listener only allows the hosts localhost, 127.0.0.1 and [::1]";
         return Err(Problem::new(Code::OriginNotAllowed, detail).into());
     }
-    Ok(next.call(request).await?.into_response())
+    next.call(request).await
 }
 
 /// Whether the request is for a name of this machine. HTTP/1.0 clients may send no host.

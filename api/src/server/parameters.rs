@@ -17,6 +17,7 @@ use poem_openapi::{
 };
 
 use crate::{
+    layers::SharedEndpoint,
     problem::{Code, Problem, READING},
     routes::accept_json,
 };
@@ -100,8 +101,8 @@ enum Accepts {
 
 /// Refuses parameters that the route does not declare. If the path is not a route, the problem suggests the route that
 /// was probably meant.
-pub(super) async fn validate_parameters<E: Endpoint>(
-    next: Arc<E>,
+pub(super) async fn validate_parameters(
+    next: SharedEndpoint,
     request: Request,
     known: Arc<KnownRoutes>,
 ) -> PoemResult<Response> {

@@ -1,13 +1,16 @@
 //! What is the same for all routes of the dialect, and different from `/v1`: slashes, keys and errors.
 
-use std::{borrow::Cow, sync::Arc};
+use std::borrow::Cow;
 
 use http::{HeaderValue, StatusCode, Uri, header};
 use poem::{Endpoint, Request, Response, Result};
 use serde_json::{Value, json};
 
 use super::PREFIX;
-use crate::problem::{Code, Problem, into_response};
+use crate::{
+    layers::SharedEndpoint,
+    problem::{Code, Problem, into_response},
+};
 
 /// The headers in which CoinGecko's clients send their key.
 const KEY_HEADERS: [&str; 2] = ["x-cg-demo-api-key", "x-cg-pro-api-key"];
@@ -47,7 +50,7 @@ pub(crate) fn ignore_slash(request: &mut Request) {
 
 /// Responds to a request of the dialect. Errors are written as CoinGecko writes them. If the dialect is turned off, its paths
 /// are unknown.
-pub(crate) async fn speak<E: Endpoint>(next: Arc<E>, request: Request, is_on: bool) -> Result<Response> {
+pub(crate) async fn speak(next: SharedEndpoint, request: Request, is_on: bool) -> Result<Response> {
     if !is_on {
         return Err(Problem::new(Code::NotFound, "there is no such route; see /docs").into());
     }

@@ -11,8 +11,6 @@
 //! Everything else, such as a missing key or an unknown pair, is a problem like on any other route. So is everything for
 //! NDJSON and WebSocket, whose clients can read problems.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use common::domain::Words;
 use http::{HeaderValue, Method, StatusCode, header};
@@ -24,6 +22,7 @@ use super::{
     http::{ServerSent, StreamFormat, end_event},
 };
 use crate::{
+    layers::SharedEndpoint,
     problem::{Problem, into_response},
     routes::format,
 };
@@ -45,7 +44,7 @@ pub(crate) fn is_asked(request: &Request) -> bool {
 
 /// Turns a refusal that passes into a stream that ends at once. The headers of the refusal stay, and so does its code for
 /// the metrics.
-pub(crate) async fn survive<E: Endpoint>(next: Arc<E>, request: Request) -> Result<Response> {
+pub(crate) async fn survive(next: SharedEndpoint, request: Request) -> Result<Response> {
     let is_asked = is_asked(&request);
     let mut response = into_response(next.call(request).await);
     let refusal = response.data::<Problem>().filter(|problem| is_asked && passes(problem));

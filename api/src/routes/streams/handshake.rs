@@ -19,7 +19,10 @@ use poem::{
 use tokio::time::timeout;
 
 use super::SOCKET_PATH;
-use crate::problem::{Code, Problem, into_response};
+use crate::{
+    layers::SharedEndpoint,
+    problem::{Code, Problem, into_response},
+};
 
 /// How long the pod waits for a client to receive the reason why its stream ends.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
@@ -50,14 +53,14 @@ fn not_asked_for() -> Problem {
 
 /// Gives the route its handshake. If the request of a browser is refused, completes the handshake and closes the socket
 /// with the reason.
-pub(crate) async fn shake_hands<E: Endpoint>(next: Arc<E>, mut request: Request) -> Result<Response> {
+pub(crate) async fn shake_hands(next: SharedEndpoint, mut request: Request) -> Result<Response> {
     if request.uri().path() != SOCKET_PATH {
-        return Ok(next.call(request).await?.into_response());
+        return next.call(request).await;
     }
     // Only browsers have to send an origin.
     let is_browser = request.headers().contains_key(header::ORIGIN);
     let Ok(socket) = WebSocket::from_request(&request, &mut RequestBody::default()).await else {
-        return Ok(next.call(request).await?.into_response());
+        return next.call(request).await;
     };
     let handshake = Handshake(Arc::new(Mutex::new(Some(socket))));
     request.set_data(handshake.clone());
