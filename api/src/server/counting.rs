@@ -22,8 +22,7 @@ const PAGE_FILE: &str = "/web/{build}/{name}";
 /// The route of a request that no route fits, as OpenTelemetry's conventions want it.
 const NO_ROUTE: &str = "";
 
-/// Counts requests. Clones share the same counts.
-#[derive(Clone)]
+/// Counts requests.
 pub(super) struct Counting {
     metrics: Metrics,
     known: Arc<KnownRoutes>,

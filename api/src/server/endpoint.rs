@@ -76,7 +76,7 @@ pub fn endpoint(
     let service = routes::service(state, process, Coins::with(&config.coingecko_ids));
     let document = Document::of(&service, config.coingecko, !config.keys.is_empty());
     let known = Arc::new(KnownRoutes::of::<routes::Apis>());
-    let counting = Counting::new(metrics.clone(), known.clone());
+    let counting = Arc::new(Counting::new(metrics.clone(), known.clone()));
     let page = if config.keys.is_empty() { Page::open(state) } else { Page::for_key_holders() };
     let routes = Operations::with_metrics(Route::new(), process, Side::Clients)
         .at("/docs", get(docs).data(Docs(document.swagger_ui(&service).into())))
@@ -116,7 +116,7 @@ pub fn admin_endpoint(state: &Arc<State>, process: &Process) -> SharedEndpoint {
 /// The public routes of a pod while it waits for the log: those for operators, and the page. Everything under `/v1`
 /// and `/api/v3` returns 503 `starting`, except that server-sent events are held until the pod has started.
 pub fn starting_endpoint(process: &Process, config: &ApiConfig, metrics: Metrics) -> SharedEndpoint {
-    let counting = Counting::new(metrics, Arc::new(KnownRoutes::of::<routes::Apis>()));
+    let counting = Arc::new(Counting::new(metrics, Arc::new(KnownRoutes::of::<routes::Apis>())));
     let (has_dialect, origins) = (config.coingecko, Arc::new(Origins::new(config)));
     let gate = Arc::new(Gate::new(config, Arc::new(SystemClock)));
     let routes = not_yet(Route::new(), process, Side::Clients, &[API, coingecko::PREFIX]);
@@ -215,7 +215,7 @@ fn requested_sequence(request: &Request) -> Result<Option<Sequence>, Problem> {
 async fn normalize_and_count(
     next: SharedEndpoint,
     mut request: Request,
-    counting: Option<Counting>,
+    counting: Option<Arc<Counting>>,
 ) -> Result<Response> {
     let started = Instant::now();
     let method = method_label(request.method());
