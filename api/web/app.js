@@ -159,7 +159,6 @@ function take(event) {
 	redraw();
 }
 
-/** Loads the data of a pair again. */
 function reload(pair) {
 	pair.start = undefined;
 	readSince(pair);
