@@ -2,7 +2,7 @@
 
 import { ask, now } from "./feed.js";
 import { findFailures } from "./status.js";
-import { DAY, change, clock, grouped, milliseconds, moment, percent, places, span, words, zone } from "./text.js";
+import { change, clock, grouped, milliseconds, moment, percent, places, span, words, zone } from "./text.js";
 
 export const find = (id) => document.getElementById(id);
 
@@ -104,9 +104,9 @@ function showGaps(pairs) {
 }
 
 const showPoints = (panels) =>
-	fill("points", panels.map(({ name, step, seen = [] }) => [
+	fill("points", panels.map(({ name, seen = [] }) => [
 		heading(name),
-		...seen.slice(-100).reverse().map(({ time, text }) => row((step > DAY / 100 ? moment : clock)(time), ...Object.values(text).map(grouped))),
+		...seen.slice(-100).reverse().map(({ time, text }) => row(make("td", moment(time).split(" ").flatMap((part) => [make("span", part), " "])), ...Object.values(text).map(grouped))),
 	]));
 
 export async function readTables(pairs) {
