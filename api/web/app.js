@@ -189,7 +189,7 @@ function paint() {
 		// The change is since the first point of the chart, or of the line on the card of a pair that was never in the chart.
 		const [first, last] = pair.step ? [pair.seen[0], pair.seen.at(-1)] : [pair.first, pair.points.at(-1)];
 		const start = first?.time ?? 0;
-		const range = abs(start - seen.from) < max(2 * interval, first?.past ? 120_000 : 0) ? `over ${span(length)}` : `since ${moment(start).slice(0, 16)}`;
+		const range = abs(start - seen.from) < max(2 * interval, pair.step ?? 0, first?.past ? 120_000 : 0) ? `over ${span(length)}` : `since ${moment(start).slice(0, 16)}`;
 		const move = first && last && change(first.text.open, last.text.close);
 		// A replay is at least as fast as real time.
 		const hasEnded = performance.now() - pair.arrived > 1.5 * interval + 2_000;
