@@ -34,7 +34,8 @@ impl Endpoint for SharedEndpoint {
     type Output = Response;
 
     fn call(&self, request: Request) -> impl Future<Output = Result<Response>> + Send {
-        self.0.call(request)
+        // `self.0.call(request)` would mean the future of `Endpoint for Arc`, which contains the request.
+        DynEndpoint::call(&*self.0, request)
     }
 }
 

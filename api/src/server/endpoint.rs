@@ -234,12 +234,13 @@ async fn normalize_and_count(
     let caller = caller(request.headers());
     let span = span::of_request(&request, method, route, caller);
     let trace = TraceContext::of(&span).or(caller).map(|context| context.trace_id);
+    // Nothing happens before this is awaited, so that it happens within the span.
+    let handling = check_size_and_body(&request).map(|()| next.call(request));
     let handling = async {
-        let result = match check_size_and_body(&request) {
-            Ok(()) => next.call(request).await,
+        into_response(match handling {
+            Ok(handling) => handling.await,
             Err(problem) => Err(problem.into()),
-        };
-        into_response(result)
+        })
     };
     let mut response = in_trace(trace, handling).instrument(span.clone()).await;
     let headers = response.headers_mut();

@@ -4,7 +4,14 @@
 //! `RateLimit` has what is left of the quota and the seconds until it is full again. A request for many items counts as
 //! several requests.
 
-use std::{num::NonZeroU32, sync::Arc, time::Duration};
+use std::{
+    num::NonZeroU32,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use common::clock::Clock;
 use governor::{
@@ -40,6 +47,9 @@ const EXEMPT: [&str; 3] = ["/livez", "/readyz", "/version"];
 /// How many clients are remembered before idle ones are forgotten.
 const MAX_LIMITED_CLIENTS: usize = 10_000;
 
+/// The remembered clients are counted once in so many requests, because that locks all parts of the map one after the other.
+const COUNTED_EVERY: u32 = 64;
+
 const POLICY_HEADER: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 const LIMIT_HEADER: HeaderName = HeaderName::from_static("ratelimit");
@@ -52,6 +62,8 @@ pub(super) struct Gate {
 
 struct Limits {
     clients: DefaultKeyedRateLimiter<Client, StateInformationMiddleware>,
+    /// How many requests have been counted.
+    taken: AtomicU32,
     /// How many requests a client may send at once.
     burst: NonZeroU32,
     /// How long a client without any quota left must wait until it may send one more request.
@@ -72,7 +84,7 @@ impl Gate {
             let quota = Quota::with_period(one)?.allow_burst(requests);
             let policy = HeaderValue::from_str(&format!("\"default\";q={requests};w={seconds}")).ok()?;
             let clients = DefaultKeyedRateLimiter::keyed(quota).with_middleware();
-            Some(Limits { clients, burst: requests, one, policy })
+            Some(Limits { clients, taken: AtomicU32::new(0), burst: requests, one, policy })
         });
         let clients = Clients { keys: config.keys.clone(), proxies: config.trusted_proxies.clone(), clock };
         Self { clients, limits }
@@ -100,7 +112,8 @@ impl Limits {
     /// Counts a request as `weight` requests and returns what is left of the quota. If too little is left, the error is the same
     /// and how long the client must wait.
     fn take(&self, client: Client, weight: NonZeroU32) -> Result<Remaining, (Remaining, Duration)> {
-        if self.clients.len() > MAX_LIMITED_CLIENTS {
+        let is_due = self.taken.fetch_add(1, Ordering::Relaxed).is_multiple_of(COUNTED_EVERY);
+        if is_due && self.clients.len() > MAX_LIMITED_CLIENTS {
             self.clients.retain_recent();
         }
         // If a request counts more than the whole quota, it takes all of it.

@@ -3,7 +3,7 @@
 //! A page has thousands of values, and the serializer of `serde_json` takes more than twice as long for them, because it
 //! looks for characters to escape. There are none in times, prices and cursors.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 
 use crate::dto::{History, Json};
 use ledger::window::WindowTick;
@@ -15,25 +15,27 @@ const ITEM_BYTES: usize = 96;
 pub(super) fn json(ticks: &[WindowTick], next_cursor: Option<&str>) -> Json<History> {
     let mut json = String::with_capacity(ITEM_BYTES * (ticks.len() + 1));
     json.push_str("{\"items\":[");
-    let mut separator = "";
-    for WindowTick { point, sequence } in ticks {
-        // Writing to memory does not fail.
-        let _ = write!(
-            json,
-            "{separator}{{\"slot\":\"{}\",\"price\":\"{}\",\"sequence\":{},\"backfilled\":{}}}",
-            point.slot.start(),
-            point.price,
-            sequence.0,
-            point.backfilled,
-        );
-        separator = ",";
+    for (place, WindowTick { point, sequence }) in ticks.iter().enumerate() {
+        json.push_str(if place == 0 { "{\"slot\":\"" } else { ",{\"slot\":\"" });
+        write(&mut json, point.slot.start());
+        json.push_str("\",\"price\":\"");
+        write(&mut json, point.price);
+        json.push_str("\",\"sequence\":");
+        write(&mut json, sequence.0);
+        json.push_str(if point.backfilled { ",\"backfilled\":true}" } else { ",\"backfilled\":false}" });
     }
     json.push_str("],\"next_cursor\":");
-    let _ = match next_cursor {
-        Some(cursor) => write!(json, "\"{cursor}\"}}"),
-        None => write!(json, "null}}"),
-    };
+    match next_cursor {
+        Some(cursor) => write(&mut json, format_args!("\"{cursor}\"")),
+        None => json.push_str("null"),
+    }
+    json.push('}');
     Json::written(json)
+}
+
+fn write(json: &mut String, value: impl Display) {
+    // Writing to memory does not fail.
+    let _ = write!(json, "{value}");
 }
 
 #[cfg(test)]
