@@ -275,8 +275,7 @@ impl Answers {
             Some(newest) => self.validity(lifetime.pinned().unwrap_or(&newest), &lifetime, from),
             None => Validity::Always,
         };
-        let mut headers = std::mem::take(response.headers_mut());
-        headers.reserve(MORE_HEADERS);
+        let headers = std::mem::take(response.headers_mut());
         let tag = match kind {
             Some(_) => {
                 let (bytes, content_type) = (body.len(), headers.get(header::CONTENT_TYPE).cloned());
@@ -329,9 +328,11 @@ impl Answer {
         of: &Answers,
     ) -> (Response, Bytes) {
         let mut response = Response::default();
-        *response.headers_mut() = self.headers.clone();
-        // The clone has no room for more headers.
-        response.headers_mut().reserve(MORE_HEADERS);
+        let headers = response.headers_mut();
+        headers.reserve(self.headers.len() + MORE_HEADERS);
+        for (name, value) in &self.headers {
+            headers.append(name, value.clone());
+        }
         let compressed = match is_gzip_accepted && !self.headers.contains_key(header::CONTENT_ENCODING) {
             true => {
                 let compress = async || compressed(&self.body, &of.state.workers).await;
