@@ -1,10 +1,11 @@
 //! Tests of history in formats other than JSON, and of thinned history.
 
-use std::time::Duration;
+use std::{sync::mpsc, time::Duration};
 
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 use testkit::naive::Tick;
+use tokio::{runtime::Builder, time::timeout};
 
 use crate::{
     random_log::{PAIRS, RandomLog},
@@ -12,6 +13,9 @@ use crate::{
 };
 
 const HISTORY: &str = "/v1/prices/BTC-USD/history";
+
+/// The time limit of a request that would otherwise wait forever.
+const DEADLINE: Duration = Duration::from_secs(20);
 
 const CSV: &str = "text/csv; charset=utf-8; header=present";
 
@@ -126,6 +130,37 @@ fn check(ticks: &[Tick], taken: &[usize], points: usize) {
         (prices.iter().min().copied(), prices.iter().max().copied())
     };
     assert_eq!(extremes(&mut taken.iter().copied()), extremes(&mut (0..ticks.len())));
+}
+
+/// The store is closed, and the only thread for reads from the disk is occupied.
+#[test]
+fn ticks_in_memory_are_served_without_the_store_and_without_another_thread() {
+    let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
+    runtime.block_on(async {
+        let rig = three_ticks().await;
+        let paths = [
+            format!("{HISTORY}?limit=2"),
+            format!("{HISTORY}?from={}&order=asc", at(5).unix_millis()),
+            "/v1/prices/BTC-USD/averages?window=10s,30s".to_owned(),
+        ];
+        let mut before = Vec::new();
+        for path in &paths {
+            before.push(rig.get(path).await.text);
+        }
+        rig.close_store();
+        // Whether there are older ticks is only known to the store.
+        let all = rig.get(&format!("{HISTORY}?limit=3")).await;
+        assert_eq!((all.status, &all.body["code"]), (503, &json!("store_unavailable")));
+        let (release, held) = mpsc::channel::<()>();
+        let occupied = tokio::task::spawn_blocking(move || held.recv());
+        for (path, before) in paths.iter().zip(&before) {
+            // Another value of `Accept`, so that the response is computed again.
+            let answer = timeout(DEADLINE, rig.get_as(path, "application/json")).await.unwrap();
+            assert_eq!((answer.status, &answer.text), (200, before), "{path}");
+        }
+        drop(release);
+        occupied.await.unwrap().unwrap_err();
+    });
 }
 
 /// Compares pods that keep everything, some and almost nothing in memory with the ticks of the log. The last one is restarted.

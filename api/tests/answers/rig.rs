@@ -119,6 +119,11 @@ impl Rig {
         Self::over(tempfile::tempdir().unwrap(), keep, retention, Sequence(0))
     }
 
+    /// Closes the store, as if the disk had failed.
+    pub(crate) fn close_store(&self) {
+        self.pod.state.store.close("a test closed it".to_owned());
+    }
+
     /// The pod if it had an admin listener.
     pub(crate) fn with_admin(mut self) -> Self {
         self.pod.process.has_admin = true;

@@ -49,9 +49,9 @@ async fn closed(pod: &Pod, closed: bool) {
 
 /// Checks that a pod reports that its store is closed.
 async fn reports_it(pod: &Pod) {
-    let history = pod.get("/v1/prices/BTC-USD/history").await;
-    assert_eq!((history.status, &history.json()["code"]), (503, &"store_unavailable".into()));
-    assert!(history.headers.contains_key("retry-after"));
+    let candles = pod.get("/v1/prices/BTC-USD/candles?interval=1m").await;
+    assert_eq!((candles.status, &candles.json()["code"]), (503, &"store_unavailable".into()));
+    assert!(candles.headers.contains_key("retry-after"));
     wait_until("readiness mentions the store", DEADLINE, async || {
         let ready = pod.get("/readyz?verbose").await;
         assert_eq!(ready.status, 200, "{}", ready.text());
