@@ -9,12 +9,13 @@ use std::{
 use async_trait::async_trait;
 use common::{
     bus::{Batch, Entry, LogIdentity},
+    domain::Span,
     metrics::Prices,
     wire,
 };
 
 use super::*;
-use crate::store::Stored;
+use crate::{averages::Scans, store::Stored};
 
 const RECORDS: u64 = 700;
 
@@ -24,6 +25,7 @@ const RETENTION: Retention =
 /// A log that is held in memory. It notes how far it was read, and waits at its end.
 struct Held {
     entries: Vec<Entry>,
+    newest_slot: Option<Timestamp>,
     batches: VecDeque<usize>,
     next: usize,
     /// The largest number of entries that were read before they were reported as stored.
@@ -38,6 +40,8 @@ impl LogReader for Held {
             std::future::pending::<()>().await;
         }
         let size = self.batches.pop_front().unwrap_or(1);
+        // Let the other tasks continue, as a reader does that waits for a server.
+        tokio::task::yield_now().await;
         let end = self.entries.len().min(self.next + size);
         let entries = self.entries[self.next..end].to_vec();
         self.next = end;
@@ -51,7 +55,7 @@ impl LogReader for Held {
     }
 
     async fn newest_slot(&mut self) -> Option<Timestamp> {
-        None
+        self.newest_slot
     }
 
     async fn rewind(&mut self, sequence: Sequence) {
@@ -90,26 +94,33 @@ fn open(folder: &Path) -> Store {
 
 /// Reads the log into a store with batches of these sizes, until it has `end` records.
 async fn read(folder: &Path, batches: &[usize], end: u64) -> usize {
-    let (store, registry) = (open(folder), prometheus::Registry::new());
+    let store = open(folder);
     let begin = usize::try_from(store.cursor().unwrap().0).unwrap();
     let most_ahead = Arc::new(AtomicUsize::new(0));
     let reader = Held {
         entries: (1..=RECORDS).map(entry).collect(),
+        newest_slot: None,
         batches: batches.iter().copied().collect(),
         next: begin,
         most_ahead: most_ahead.clone(),
         stored: begin,
     };
+    follow(store, reader, Duration::from_secs(86_400), end).await;
+    most_ahead.load(Ordering::Relaxed)
+}
+
+/// Follows the log until the snapshot has `end` records. Returns that snapshot.
+async fn follow(store: Store, reader: Held, keep: Duration, end: u64) -> Arc<Snapshot> {
+    let registry = prometheus::Registry::new();
     let metrics = Metrics::new(&registry, Prices::new(&registry).unwrap()).unwrap();
     let checks = Checks::new(&Readiness::default());
-    let day = Duration::from_secs(86_400);
-    let (ingest, mut snapshots) = Ingest::load(store, day, RETENTION, metrics, checks).unwrap();
+    let (ingest, mut snapshots) = Ingest::load(store, keep, RETENTION, metrics, checks).unwrap();
     let stop = CancellationToken::new();
     let following = tokio::spawn(ingest.run(Box::new(reader), stop.clone()));
-    snapshots.wait_for(|snapshot| snapshot.sequence >= Sequence(end)).await.unwrap();
+    let reached = snapshots.wait_for(|snapshot| snapshot.sequence >= Sequence(end)).await.unwrap().clone();
     stop.cancel();
     following.await.unwrap().unwrap();
-    most_ahead.load(Ordering::Relaxed)
+    reached
 }
 
 #[tokio::test]
@@ -127,4 +138,42 @@ async fn large_batches_read_ahead_give_the_same_rows_as_single_records() {
     assert!(ahead > 200, "at most {ahead} records were read before they were stored");
     read(large.path(), &[150, 150, 150, 150, 150], RECORDS).await;
     assert_eq!(open(large.path()).rows(), store.rows());
+}
+
+#[tokio::test]
+async fn a_pod_that_was_far_behind_has_the_same_averages_as_one_that_was_not() {
+    // The last batch has only two records, so most records of the last hour are read while the pod is catching up.
+    let (end, keep) = (FAR_BEHIND + 6_002, Duration::from_secs(3_600));
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let entries: Vec<Entry> = (1..=end).map(entry).collect();
+    let newest_slot = entries.last().unwrap().record().unwrap().covers_up_to();
+    let mut found = Vec::new();
+    for (folder, newest_slot) in folders.iter().zip([None, newest_slot]) {
+        let reader = Held {
+            entries: entries.clone(),
+            newest_slot,
+            batches: VecDeque::from([4_000; 4]),
+            next: 0,
+            most_ahead: Arc::default(),
+            stored: 0,
+        };
+        found.push((open(folder.path()), reader));
+    }
+    let mut snapshots = Vec::new();
+    for (store, reader) in found {
+        snapshots.push((follow(store.clone(), reader, keep, end).await, store));
+    }
+    let [(kept, first), (skipped, second)] = snapshots.as_slice() else { panic!("two snapshots") };
+    for (pair, view) in &kept.pairs {
+        let other = &skipped.pairs[pair];
+        assert_eq!(view.day_ago, other.day_ago);
+        assert_eq!(view.slot, other.slot);
+        for seconds in [10, 60, 3_000, 3_599, 3_600, 3_601, 7_200, 50_000] {
+            let span = Span::from_seconds(seconds);
+            let averages = |store, view| Scans::default().window(store, *pair, view, span).unwrap();
+            assert_eq!(averages(first, view), averages(second, other), "{pair} {seconds}");
+        }
+        let hour_ago = view.slot.start().minus(keep);
+        assert!(other.window_since(hour_ago).is_some());
+    }
 }
