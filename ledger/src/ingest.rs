@@ -44,6 +44,10 @@ const MAX_READY_LAG: u64 = 100;
 /// which ticks will be before the windows in memory, and does not add these ticks to the windows.
 const FAR_BEHIND: u64 = 10_000;
 
+/// How much further back than `windows.keep` the windows of a pod reach that has just caught up. Pairs whose newest slot is
+/// somewhat older than that of the log then have whole windows too.
+const WINDOWS_MARGIN: Duration = Duration::from_secs(3_600);
+
 /// How much longer rows stay in the store than their retention plus `windows.keep`, so that a request that uses an
 /// older snapshot still finds the rows that belong to that snapshot.
 const RECLAIM_DELAY: Duration = Duration::from_secs(3_600);
@@ -215,7 +219,7 @@ impl Ingest {
                 && let Some(newest) = reader.newest_slot().await
             {
                 self.whole_from = newest.minus(self.retention.quotes);
-                self.windows_from = newest.minus(self.keep);
+                self.windows_from = newest.minus(self.keep + WINDOWS_MARGIN);
             }
             let newest = batch.entries.last().map(|entry| entry.sequence);
             let (ingest, outcome) = match self.process(batch, &mut reader).await {

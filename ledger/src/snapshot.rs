@@ -51,7 +51,7 @@ pub struct PairView {
     pub day_ago: Option<Point>,
     /// Its newest ticks, and possibly some that are newer than this view.
     pub window: Window,
-    /// The instant from which on the window has every tick.
+    /// The instant after which the window has every tick.
     pub kept_from: Timestamp,
 }
 
@@ -313,7 +313,7 @@ impl Snapshot {
             window = window.without_before(kept_from);
         } else {
             // A window has every tick from its first one on, so it begins again after this slot.
-            (window, kept_from) = (Window::default(), slot.start().next());
+            (window, kept_from) = (Window::default(), slot.start());
         }
         let (sequence, epoch, gap) = (*sequence, record.epoch, tick_or_gap.gap());
         let (term, day_ago) = (epoch, None);

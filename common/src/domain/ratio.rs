@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use rust_decimal::Decimal;
 
-use super::Price;
+use super::{Price, price::read_plain};
 
 /// How far two prices are apart, relative to a price: never negative, stored in units of 10⁻⁸.
 ///
@@ -84,20 +84,10 @@ impl FromStr for Ratio {
     }
 }
 
-/// Reads a fraction with at most eight decimal places, as it is written in records, without dividing decimals. `None` if it
-/// is written in another way.
+/// Reads a fraction with at most eight decimal places, as it is written in records. `None` if it is written in another way.
 fn read_fraction(text: &str) -> Option<u64> {
-    let (whole, places) = match text.split_once('.') {
-        Some((whole, places)) if !places.is_empty() => (whole, places),
-        Some(_) => return None,
-        None => (text, ""),
-    };
-    let mut digits = whole.bytes().chain(places.bytes());
-    let fits = (1..=10).contains(&whole.len()) && digits.all(|byte| byte.is_ascii_digit());
-    let missing = Ratio::DECIMALS.checked_sub(u32::try_from(places.len()).ok()?).filter(|_| fits)?;
-    let digits = whole.bytes().chain(places.bytes()).map(|byte| u64::from(byte - b'0'));
-    // At most 18 digits fit in 64 bits.
-    Some(digits.fold(0, |parts, digit| parts * 10 + digit) * 10_u64.pow(missing))
+    let (digits, places) = read_plain(text)?;
+    digits.checked_mul(10_u64.pow(Ratio::DECIMALS.checked_sub(places)?))
 }
 
 impl fmt::Display for Ratio {

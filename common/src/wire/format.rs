@@ -2,8 +2,6 @@
 
 mod canonical;
 
-use std::collections::BTreeSet;
-
 pub(super) use canonical::read_tick;
 use serde::{Deserialize, Serialize, de::Error as _};
 use serde_json::value::RawValue;
@@ -346,14 +344,15 @@ fn read_evidence(Object(policy): Object<PolicyFormat>, quotes: Vec<QuoteFormat>)
             super::MAX_QUOTES
         ));
     }
-    let mut sources = BTreeSet::new();
-    let quotes = quotes.into_iter().map(|quote| {
-        if !sources.insert(quote.source) {
+    let mut judged: Vec<Judged> = Vec::with_capacity(quotes.len());
+    for quote in quotes {
+        // There are few quotes, so this takes less time than a set.
+        if judged.iter().any(|other| other.source == quote.source) {
             return Err(format!("{}: there are two quotes from this source", quote.source));
         }
-        Judged::try_from(quote)
-    });
-    Ok(Evidence { policy, quotes: quotes.collect::<Result<_, _>>()? })
+        judged.push(Judged::try_from(quote)?);
+    }
+    Ok(Evidence { policy, quotes: judged })
 }
 
 impl From<&Judged> for QuoteFormat {
