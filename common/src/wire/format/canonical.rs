@@ -12,31 +12,31 @@ use crate::domain::Record;
 /// Reads a tick. `None` if it is written in any other way, or if it is invalid.
 pub(in crate::wire) fn read_tick(bytes: &[u8]) -> Option<Record> {
     let mut rest = Rest(std::str::from_utf8(bytes).ok()?);
-    rest.skip(r#"{"version":2,"kind":"tick","pair":""#)?;
+    rest.skip(br#"{"version":2,"kind":"tick","pair":""#)?;
     let pair = rest.text()?;
-    rest.skip(r#","slot":""#)?;
+    rest.skip(br#","slot":""#)?;
     let slot = rest.text()?;
-    rest.skip(r#","interval":""#)?;
+    rest.skip(br#","interval":""#)?;
     let interval = rest.text()?;
-    rest.skip(r#","epoch":"#)?;
+    rest.skip(br#","epoch":"#)?;
     let epoch = rest.number()?;
-    rest.skip(r#","origin":""#)?;
+    rest.skip(br#","origin":""#)?;
     let origin = rest.text()?;
-    rest.skip(r#","price":""#)?;
+    rest.skip(br#","price":""#)?;
     let price = rest.text()?;
-    rest.skip(r#","spread":""#)?;
+    rest.skip(br#","spread":""#)?;
     let spread = rest.text()?;
-    let backfilled = rest.skip(r#","backfilled":true"#).is_some();
-    rest.skip(r#","policy":{"#)?;
+    let backfilled = rest.skip(br#","backfilled":true"#).is_some();
+    rest.skip(br#","policy":{"#)?;
     let policy = Object(rest.policy()?);
-    rest.skip(r#"},"quotes":["#)?;
+    rest.skip(br#"},"quotes":["#)?;
     let mut quotes = Vec::new();
-    if rest.skip("]}").is_none() {
+    if rest.skip(b"]}").is_none() {
         quotes.push(rest.quote()?);
-        while rest.skip(",").is_some() {
+        while rest.skip(b",").is_some() {
             quotes.push(rest.quote()?);
         }
-        rest.skip("]}")?;
+        rest.skip(b"]}")?;
     }
     let tick = TickFormat { pair, slot, interval, epoch, origin, price, spread, backfilled, policy, quotes };
     rest.0.is_empty().then(|| Record::try_from(tick).ok())?
@@ -46,10 +46,11 @@ pub(in crate::wire) fn read_tick(bytes: &[u8]) -> Option<Record> {
 struct Rest<'a>(&'a str);
 
 impl Rest<'_> {
-    /// Skips a text, if it comes next.
-    #[inline(always)]
-    fn skip(&mut self, expected: &str) -> Option<()> {
-        self.0 = self.0.strip_prefix(expected)?;
+    /// Skips these bytes, if they come next. Their number is known when this is compiled, so that the comparison needs no
+    /// call.
+    fn skip<const LENGTH: usize>(&mut self, expected: &[u8; LENGTH]) -> Option<()> {
+        let next: &[u8; LENGTH] = self.0.as_bytes().first_chunk()?;
+        self.0 = self.0.get(LENGTH..).filter(|_| next == expected)?;
         Some(())
     }
 
@@ -63,8 +64,7 @@ impl Rest<'_> {
     }
 
     /// The value of a text that follows this one. Fails if there is such a value, but it is invalid.
-    #[inline(always)]
-    fn optional<T: FromStr>(&mut self, before: &str) -> Option<Option<T>> {
+    fn optional<T: FromStr, const LENGTH: usize>(&mut self, before: &[u8; LENGTH]) -> Option<Option<T>> {
         match self.skip(before) {
             Some(()) => self.text().map(Some),
             None => Some(None),
@@ -81,21 +81,21 @@ impl Rest<'_> {
     }
 
     fn policy(&mut self) -> Option<PolicyFormat> {
-        self.skip(r#""rules":"#)?;
+        self.skip(br#""rules":"#)?;
         let rules = self.number()?;
-        self.skip(r#","price":""#)?;
+        self.skip(br#","price":""#)?;
         let price = self.text()?;
-        self.skip(r#","min_sources":"#)?;
+        self.skip(br#","min_sources":"#)?;
         let min_sources = self.number()?;
-        self.skip(r#","max_deviation":""#)?;
+        self.skip(br#","max_deviation":""#)?;
         let max_deviation = self.text()?;
-        self.skip(r#","max_quote_age":""#)?;
+        self.skip(br#","max_quote_age":""#)?;
         let max_quote_age = self.text()?;
-        self.skip(r#","max_clock_skew":""#)?;
+        self.skip(br#","max_clock_skew":""#)?;
         let max_clock_skew = self.text()?;
-        self.skip(r#","frozen_after":""#)?;
+        self.skip(br#","frozen_after":""#)?;
         let frozen_after = self.text()?;
-        let aged_at = self.optional(r#","aged_at":""#)?;
+        let aged_at = self.optional(br#","aged_at":""#)?;
         Some(PolicyFormat {
             rules,
             price,
@@ -109,23 +109,23 @@ impl Rest<'_> {
     }
 
     fn quote(&mut self) -> Option<QuoteFormat> {
-        self.skip(r#"{"source":""#)?;
+        self.skip(br#"{"source":""#)?;
         let source = self.text()?;
-        let price = self.optional(r#","price":""#)?;
-        let basis = self.optional(r#","basis":""#)?;
-        let last = self.optional(r#","last":""#)?;
-        let bid = self.optional(r#","bid":""#)?;
-        let ask = self.optional(r#","ask":""#)?;
-        let observed_at = self.optional(r#","observed_at":""#)?;
-        let source_time = match self.skip(r#","source_time":null"#) {
+        let price = self.optional(br#","price":""#)?;
+        let basis = self.optional(br#","basis":""#)?;
+        let last = self.optional(br#","last":""#)?;
+        let bid = self.optional(br#","bid":""#)?;
+        let ask = self.optional(br#","ask":""#)?;
+        let observed_at = self.optional(br#","observed_at":""#)?;
+        let source_time = match self.skip(br#","source_time":null"#) {
             Some(()) => Some(None),
-            None => self.optional(r#","source_time":""#)?.map(Some),
+            None => self.optional(br#","source_time":""#)?.map(Some),
         };
-        let unchanged_since = self.optional(r#","unchanged_since":""#)?;
-        let max_quote_age = self.optional(r#","max_quote_age":""#)?;
-        self.skip(r#","verdict":""#)?;
+        let unchanged_since = self.optional(br#","unchanged_since":""#)?;
+        let max_quote_age = self.optional(br#","max_quote_age":""#)?;
+        self.skip(br#","verdict":""#)?;
         let verdict = self.text()?;
-        self.skip("}")?;
+        self.skip(b"}")?;
         Some(QuoteFormat {
             source,
             price,
