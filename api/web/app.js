@@ -159,7 +159,6 @@ function take(event) {
 	redraw();
 }
 
-/** Loads the data of a pair again. */
 function reload(pair) {
 	pair.start = undefined;
 	readSince(pair);
@@ -187,11 +186,11 @@ function paint() {
 	if (!canvas.hidden && isReady) timeAt = draw(canvas, { panels, view: seen, cursor, candles: controls.candles.checked, average: average() });
 	for (const pair of pairs.values()) {
 		const { name, card, origin, interval } = pair;
-		const [first, last] = [pair.seen[0], pair.seen.at(-1)];
-		// The change is since the first point.
+		// The change is since the first point of the chart, or of the line on the card of a pair that was never in the chart.
+		const [first, last] = pair.step ? [pair.seen[0], pair.seen.at(-1)] : [pair.first, pair.points.at(-1)];
 		const start = first?.time ?? 0;
-		const range = abs(start - seen.from) < max(2 * interval, first?.past ? 120_000 : 0) ? `over ${span(length)}` : `since ${moment(start).slice(0, 16)}`;
-		const move = first && change(first.text.open, last.text.close);
+		const range = abs(start - seen.from) < max(2 * interval, pair.step ?? 0, first?.past ? 120_000 : 0) ? `over ${span(length)}` : `since ${moment(start).slice(0, 16)}`;
+		const move = first && last && change(first.text.open, last.text.close);
 		// A replay is at least as fast as real time.
 		const hasEnded = performance.now() - pair.arrived > 1.5 * interval + 2_000;
 		const replay = origin === "replay" && (hasEnded ? "recording ended" : "replayed");
@@ -242,8 +241,9 @@ async function refresh() {
 		for (const pair of pairs.values()) {
 			const { candles } = resolution(DAY, pair.interval, 100);
 			if (!pair.tick || now() - pair.sparked < 300_000) continue;
-			showSpark(pair.card, await list(`v1/prices/${pair.name}/candles?interval=${candles}&from=${present() - DAY}`, 101));
-			pair.sparked = now();
+			const day = await list(`v1/prices/${pair.name}/candles?interval=${candles}&from=${present() - DAY}`, 101);
+			showSpark(pair.card, day);
+			Object.assign(pair, { sparked: now(), first: day.length && pointOf(day[0]) });
 		}
 		reason = unread;
 	} catch (error) {

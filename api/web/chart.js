@@ -2,7 +2,7 @@ import { nearest, priceMarks, priceRange, timeMarks, within } from "./scale.js";
 import { extendLine, extendMean, lineOf, meanOf } from "./series.js";
 import { DAY, clock, grouped, moment, places, span, zone } from "./text.js";
 
-const { ceil, max, min, round } = Math;
+const { abs, ceil, max, min, round } = Math;
 
 const HEAD = 34;
 const FOOT = 24;
@@ -94,7 +94,7 @@ export function draw(canvas, { panels, view, cursor, candles, average }) {
 		if (index) level(top, width);
 
 		const near = cursor && nearest(seen, cursor);
-		const pointed = Math.abs(near?.time - cursor) <= step ? near : undefined;
+		const pointed = abs(near?.time - cursor) <= step ? near : undefined;
 		const gap = gaps.find(({ from, to }) => cursor > from && cursor < to);
 		const last = pointed ?? seen.at(-1);
 		let story = last ? grouped(last.text.close) : note;
@@ -170,11 +170,13 @@ export function draw(canvas, { panels, view, cursor, candles, average }) {
 		}
 		pen.restore();
 
-		for (const { price, label } of marks) text(label, right + 8, y(price));
+		const { close } = points.at(-1);
+		const tag = label && close > range.low && close < range.high && y(close);
+		// The tag covers labels near it.
+		for (const { price, label } of marks) if (!(abs(y(price) - tag) < 17)) text(label, right + 8, y(price));
 		ink(hue);
 		if (pointed) dot(x(pointed.time), y(pointed.close), 4);
-		const { close } = points.at(-1);
-		if (label && close > range.low && close < range.high) text(label, right + 8, y(close), { colour: "ground", margin: true });
+		if (tag) text(label, right + 8, tag, { colour: "ground", margin: true });
 	});
 	if (cursor) {
 		ink("muted");

@@ -1,5 +1,7 @@
 // Requests to the pod, and the stream of events.
 
+import { clock } from "./text.js";
+
 /** Streams send something every 15 s, unless broken. */
 const SILENCE = 25_000;
 /** After this many failures in a row, the state is offline. */
@@ -13,12 +15,21 @@ export const now = () => Date.now() + ahead;
 
 const refused = ({ code, detail }) => Object.assign(new Error(detail), { code });
 
+/** The error of all requests while the pod limits their rate. */
+let limited;
+
 async function request(path, signal, headers) {
+	if (limited) throw limited;
 	const { apiKey } = sessionStorage;
 	const response = await fetch(path, { headers: { ...headers, ...(apiKey && { "X-API-Key": apiKey }) }, cache: "no-cache", signal });
 	const date = Date.parse(response.headers.get("Date")) + 500;
 	if (Math.abs(date - now()) > 1_000) ahead = date - Date.now();
 	if (response.ok) return response;
+	if (response.status === 429) {
+		const pause = 1e3 * response.headers.get("Retry-After");
+		setTimeout(() => (limited = undefined), pause);
+		throw (limited = Error(`too many requests; continuing at ${clock(now() + pause)}`));
+	}
 	throw refused(await response.json().catch(() => ({ detail: `the response is HTTP ${response.status}` })));
 }
 

@@ -106,7 +106,7 @@ function showGaps(pairs) {
 const showPoints = (panels) =>
 	fill("points", panels.map(({ name, seen = [] }) => [
 		heading(name),
-		...seen.slice(-100).reverse().map(({ time, text }) => row(moment(time), ...Object.values(text).map(grouped))),
+		...seen.slice(-100).reverse().map(({ time, text }) => row(make("td", moment(time).split(" ").flatMap((part) => [make("span", part), " "])), ...Object.values(text).map(grouped))),
 	]));
 
 export async function readTables(pairs) {

@@ -31,7 +31,6 @@ class Tick {
 	}
 }
 
-/** A tick or candle as a point. */
 export function pointOf(item) {
 	if (item.price) return new Tick(item);
 	const { start, open, high, low, close, backfilled } = item;

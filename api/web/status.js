@@ -18,8 +18,7 @@ export function findFailures(items) {
 		const [cause] = last_verdict === "backing_off" ? Object.keys(others).sort((a, b) => others[b] - others[a]) : [last_verdict];
 		if (cause && cause !== "used") groups.set(cause, [...(groups.get(cause) ?? []), source[0].toUpperCase() + source.slice(1)]);
 	}
-	const told = [...groups].map(([cause, names]) => `${NAMES.format(names)} ${UNREACHABLE[cause] ? "cannot be reached" : "did not help"} (${UNREACHABLE[cause] ?? words(cause)})`);
-	failing = told.join("; ");
+	failing = [...groups].map(([cause, names]) => `${NAMES.format(names)} ${UNREACHABLE[cause] ? "cannot be reached" : "did not help"} (${UNREACHABLE[cause] ?? words(cause)})`).join("; ");
 }
 
 /** The parts of a view without records, and why. */

@@ -40,7 +40,7 @@ export function span(length) {
 	const { s, m, h, d } = UNITS;
 	const parts = [[length / d, "d"], [(length % d) / h, "h"], [(length % h) / m, "min"], [(length % m) / s, "s"]];
 	const first = parts.findIndex(([count]) => count >= 1);
-	const shown = parts.slice(first).slice(0, 2).filter(([count]) => count >= 1);
+	const shown = parts.slice(first, first + 2).filter(([count]) => count >= 1);
 	return shown.map(([count, unit]) => `${Math.floor(count)} ${unit}`).join(" ") || "0 s";
 }
 

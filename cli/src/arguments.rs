@@ -6,10 +6,10 @@
 mod examples;
 mod mistakes;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
 
 use crate::{
     backup::{self, BackupArguments, RestoreArguments},
@@ -155,10 +155,22 @@ pub(crate) fn command() -> clap::Command {
 impl Arguments {
     /// Parses the command line. Prints help or an error and exits if there is nothing to run.
     pub(crate) fn of_process() -> Self {
+        Self::parse_all(std::env::args_os().collect()).unwrap_or_else(|error| error.exit())
+    }
+
+    fn parse_all(given: Vec<OsString>) -> Result<Self, clap::Error> {
         let mut command = command();
-        let matches = command.try_get_matches_from_mut(std::env::args_os());
+        let matches = command.try_get_matches_from_mut(&given);
         let parsed = matches.and_then(|matches| Self::from_arg_matches(&matches));
-        parsed.unwrap_or_else(|error| mistakes::explained(error).format(&mut command).exit())
+        let parsed = parsed.map_err(|error| mistakes::explained(error).format(&mut command))?;
+        match mistakes::split_flag(&given, parsed.settings.overrides.len()) {
+            Some(flag) => {
+                let message =
+                    format!("{flag} is given before and after the command; give it only after the command");
+                Err(command.error(ErrorKind::ArgumentConflict, message))
+            }
+            None => Ok(parsed),
+        }
     }
 
     /// Runs the command. Returns the exit code, because some commands distinguish more than success and failure.
@@ -214,6 +226,24 @@ mod tests {
     #[test]
     fn the_definitions_of_the_commands_are_consistent() {
         command().debug_assert();
+    }
+
+    #[test]
+    fn no_setting_before_the_command_is_lost() {
+        let parse = |arguments: &[&str]| {
+            let given = [&["tickwell"], arguments].concat().into_iter().map(OsString::from).collect();
+            Arguments::parse_all(given).map(|parsed| parsed.settings.overrides.len())
+        };
+        assert_eq!(parse(&["--set", "a=1", "run"]).unwrap(), 1);
+        assert_eq!(parse(&["run", "--set", "a=1", "--set=b=2"]).unwrap(), 2);
+        assert_eq!(parse(&["--config", "one.toml", "run"]).unwrap(), 0);
+        for refused in [
+            ["--set", "a=1", "run", "--set", "b=2"].as_slice(),
+            &["--set=a=1", "config", "show", "--set=b=2"],
+            &["--config", "one.toml", "run", "--config=other.toml"],
+        ] {
+            assert_eq!(parse(refused).unwrap_err().kind(), ErrorKind::ArgumentConflict, "{refused:?}");
+        }
     }
 
     #[test]

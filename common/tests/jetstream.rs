@@ -15,7 +15,10 @@ use common::{
     wire,
 };
 use prometheus::Registry;
-use testkit::{nats::NatsServer, require_nats};
+use testkit::{
+    nats::{LateServer, NatsServer},
+    require_nats,
+};
 
 fn pair() -> Pair {
     "BTC-USD".parse().unwrap()
@@ -206,6 +209,36 @@ async fn a_reader_never_continues_in_a_stream_that_replaced_its_own() {
         let result = next_of(&mut reader).await;
         assert!(matches!(result, Err(ReadError::Replaced(_))), "{result:?}");
     }
+}
+
+#[tokio::test]
+async fn a_leader_that_reports_the_end_of_the_log_late_is_asked_again() {
+    require_nats!();
+    let world = world().await;
+    let late = LateServer::start(&world.server.url()).await.unwrap();
+    let config = BusConfig { url: late.url().to_owned(), ..BusConfig::default() };
+    let nats = Nats::connect(&config, Role::Api, &metrics()).await.unwrap();
+    let identity = nats.identity().await.unwrap();
+    let mut last = Sequence(0);
+    for epoch in 1..=12 {
+        last = world.writer.append(&lead(epoch), last).await.unwrap();
+    }
+    let mut reader = nats.follow(identity, Sequence(0), None);
+    while reader.next().await.unwrap().entries.last().is_none_or(|entry| entry.sequence < last) {}
+    let mut next_error = async || loop {
+        if let Err(error) = reader.next().await {
+            return error;
+        }
+    };
+    // Once, the log seems to be shorter than what the reader has.
+    late.report(12, 10, 1);
+    let error = next_error().await;
+    assert!(matches!(error, ReadError::InDoubt(_)), "{error:?}");
+    assert_eq!(late.remaining(), 0);
+    // It stays shorter.
+    late.report(12, 10, usize::MAX);
+    let error = next_error().await;
+    assert!(matches!(error, ReadError::Replaced(_)), "{error:?}");
 }
 
 #[tokio::test]

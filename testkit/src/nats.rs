@@ -6,6 +6,7 @@
 mod binary;
 mod blocks;
 mod cluster;
+mod late;
 mod monitor;
 mod operate;
 mod ports;
@@ -25,6 +26,7 @@ use tokio::net::TcpStream;
 pub use binary::{available_or_skip, nats_available};
 pub use blocks::{Messages, ReplicaFiles, StoredMessage};
 pub use cluster::NatsCluster;
+pub use late::LateServer;
 pub use operate::{STREAM_DEFINITION, create_stream};
 
 use crate::process::send_signal;

@@ -1,5 +1,8 @@
 //! A pod without a network. Tests send it entries of a log and read its responses.
 
+mod answer;
+mod records;
+
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use api::{
@@ -14,10 +17,7 @@ use async_trait::async_trait;
 use common::{
     bus::{Batch, Entry, LogIdentity, LogReader, ReadError},
     clock::ManualClock,
-    domain::{
-        AgeRule, Body, Epoch, Evidence, Failure, Gap, GapCause, Interval, Judged, Lead, Observation, Origin,
-        Policy, PriceRule, Ratio, Record, Sequence, Slot, Span, Tick, Timestamp, Verdict,
-    },
+    domain::{Record, Sequence, Timestamp},
     metrics::Prices,
     readiness::{Condition, Readiness},
     service::TaskError,
@@ -29,7 +29,7 @@ use ledger::{
     ingest::{Checks, Ended, Ingest},
     store::{OpenError, Retention, Store},
 };
-use poem::test::{TestClient, TestResponse};
+use poem::test::TestClient;
 use prometheus::Registry;
 use serde_json::Value;
 use tokio::{
@@ -39,6 +39,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::document;
+
+pub(crate) use answer::{Answer, followed, pages};
+pub(crate) use records::{at, backfilled, gap, gap_of, lead, not_backfilled, tick, tick_record};
 
 /// A log whose entries are the ones that the test sends.
 struct SentLog {
@@ -97,54 +100,6 @@ pub(crate) struct Served {
     pub(crate) address: SocketAddr,
     pub(crate) stop: CancellationToken,
     pub(crate) task: JoinHandle<Result<(), TaskError>>,
-}
-
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) body: Value,
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) text: String,
-    response: TestResponse,
-}
-
-impl Answer {
-    /// Every value of a header that may be repeated.
-    pub(crate) fn headers(&self, name: &str) -> Vec<&str> {
-        self.response.0.headers().get_all(name).iter().map(|value| value.to_str().unwrap()).collect()
-    }
-
-    /// All headers, in any order.
-    pub(crate) fn all_headers(&self) -> Vec<(String, String)> {
-        let headers = self.response.0.headers().iter();
-        headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect()
-    }
-
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.response.0.headers().get(name).map(|value| value.to_str().unwrap())
-    }
-}
-
-/// The items of all pages, which are found by following the links. Between two pages, `between` may change the pod.
-pub(crate) async fn pages(rig: &mut Rig, first: &str, mut between: impl AsyncFnMut(&mut Rig)) -> Vec<Value> {
-    let (mut path, mut found) = (first.to_owned(), Vec::new());
-    loop {
-        let answer = rig.get(&path).await;
-        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
-        found.extend_from_slice(answer.body["items"].as_array().unwrap());
-        let Some(link) = answer.header("link") else {
-            assert_eq!(answer.body["next_cursor"], Value::Null);
-            return found;
-        };
-        assert!(link.contains(answer.body["next_cursor"].as_str().unwrap()), "{link}");
-        path = followed(&path, link);
-        between(rig).await;
-    }
-}
-
-/// The path that a `Link` header leads to from `path`. The link is relative to the last part of the path.
-pub(crate) fn followed(path: &str, link: &str) -> String {
-    let folder = path.split('?').next().unwrap().rsplit_once('/').unwrap().0;
-    format!("{folder}/{}", link.split(['<', '>']).nth(1).unwrap())
 }
 
 impl Rig {
@@ -413,103 +368,4 @@ fn settled(open: impl Fn() -> Result<Store, OpenError>) -> Store {
             opened => return opened.unwrap(),
         }
     }
-}
-
-/// The start of these tests' slots, which is aligned to every interval that they use.
-const BASE_MILLIS: i64 = 1_700_000_000_000 - 1_700_000_000_000 % 86_400_000;
-
-/// The time this many seconds after the start of the tests' slots.
-pub(crate) fn at(seconds: i64) -> Timestamp {
-    Timestamp::from_unix_millis(BASE_MILLIS + seconds * 1_000).unwrap()
-}
-
-fn interval() -> Interval {
-    "10s".parse().unwrap()
-}
-
-fn slot(seconds: i64) -> Slot {
-    interval().slot(at(seconds)).unwrap()
-}
-
-fn policy() -> Policy {
-    Policy {
-        rules: Policy::RULES,
-        price: PriceRule::Mid,
-        min_sources: 1,
-        max_deviation: "2%".parse().unwrap(),
-        max_quote_age: Span::from_seconds(30),
-        max_clock_skew: Span::from_seconds(5),
-        frozen_after: Span::from_seconds(600),
-        aged_at: AgeRule::Arrival,
-    }
-}
-
-fn record(pair: &str, body: Body) -> Record {
-    Record { pair: pair.parse().unwrap(), epoch: Epoch(1), origin: Origin::Live, body }
-}
-
-/// The bytes of a tick of one source.
-pub(crate) fn tick(pair: &str, seconds: i64, price: &str) -> Vec<u8> {
-    wire::encode(&tick_record(pair, seconds, price))
-}
-
-pub(crate) fn tick_record(pair: &str, seconds: i64, price: &str) -> Record {
-    let price = price.parse().unwrap();
-    let observation = Observation::traded(price, at(seconds));
-    let judged =
-        Judged { source: "kraken".parse().unwrap(), observation: Some(observation), verdict: Verdict::Used };
-    let evidence = Evidence { policy: policy(), quotes: vec![judged] };
-    let spread = Ratio::distance(price, price, price);
-    record(
-        pair,
-        Body::Tick(Tick {
-            slot: slot(seconds),
-            interval: interval(),
-            price,
-            spread,
-            backfilled: false,
-            evidence,
-        }),
-    )
-}
-
-/// The bytes of a backfilled tick.
-pub(crate) fn backfilled(pair: &str, seconds: i64, price: &str) -> Vec<u8> {
-    let mut record = tick_record(pair, seconds, price);
-    if let Body::Tick(tick) = &mut record.body {
-        let interval: Interval = "1m".parse().unwrap();
-        (tick.slot, tick.interval, tick.backfilled) = (interval.slot(at(seconds)).unwrap(), interval, true);
-        tick.evidence.policy.aged_at = AgeRule::Slot;
-    }
-    wire::encode(&record)
-}
-
-/// The bytes of a gap before a pair's first live slot.
-pub(crate) fn not_backfilled(pair: &str, from: i64, to: i64) -> Vec<u8> {
-    let (from, slot, cause) = (slot(from), slot(to), GapCause::NotBackfilled);
-    let gap = Gap { from, slot, interval: interval(), cause, backfilled: true, evidence: None };
-    wire::encode(&record(pair, Body::Gap(gap)))
-}
-
-/// The bytes of a gap for which no source was polled.
-pub(crate) fn gap(pair: &str, from: i64, to: i64) -> Vec<u8> {
-    gap_of(pair, from, to, GapCause::NoLeader, None)
-}
-
-/// The bytes of a gap for which this many sources were polled.
-pub(crate) fn gap_of(pair: &str, from: i64, to: i64, cause: GapCause, asked: Option<usize>) -> Vec<u8> {
-    let (from, slot) = (slot(from), slot(to));
-    let failed = |number| Judged {
-        source: format!("source_{number}").parse().unwrap(),
-        observation: None,
-        verdict: Verdict::Failed(Failure::Timeout),
-    };
-    let evidence = asked.map(|count| Evidence { policy: policy(), quotes: (0..count).map(failed).collect() });
-    let gap = Gap { from, slot, interval: interval(), cause, backfilled: false, evidence };
-    wire::encode(&record(pair, Body::Gap(gap)))
-}
-
-/// The bytes of a lead.
-pub(crate) fn lead(pair: &str) -> Vec<u8> {
-    wire::encode(&record(pair, Body::Lead(Lead { covered: None, backfilled: false, leader: None })))
 }

@@ -357,6 +357,22 @@ test("ask returns the body, and throws the code and detail of a problem", async 
   assert.deepEqual(paths, ["v1/prices/BTC-USD/history?from=5&limit=600", "v1/pairs", "v1/pairs"]);
 });
 
+test("a limited page sends nothing until it may, and says when it continues", async () => {
+  let requests = 0;
+  replace("fetch", async () => {
+    requests++;
+    return new Response("{}", { status: requests === 1 ? 429 : 200, headers: { ...headers(), "Retry-After": "20" } });
+  });
+  const continues = (error) => error.message.includes("14:05:20");
+  await assert.rejects(ask("v1/pairs"), continues);
+  mock.timers.tick(19_999);
+  await assert.rejects(ask("v1/sources"), continues);
+  assert.equal(requests, 1);
+  mock.timers.tick(1);
+  await ask("v1/sources");
+  assert.equal(requests, 2);
+});
+
 test("now follows the pod's clock, and does not jump because Date headers have whole seconds", async () => {
   const answer = async (ahead) => {
     const date = new Date(Math.floor((Date.now() + ahead) / 1_000) * 1_000).toUTCString();

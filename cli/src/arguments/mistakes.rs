@@ -1,5 +1,7 @@
 //! What was probably meant by a command line that cannot be parsed.
 
+use std::ffi::OsString;
+
 use clap::{
     Error,
     builder::StyledStr,
@@ -29,6 +31,20 @@ pub(super) fn explained(mut error: Error) -> Error {
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(tip));
     }
     error
+}
+
+/// The flag that was given both before and after the command, if there is one: clap ignores the first ones then. `overrides`
+/// is the number of `--set` flags that clap has read.
+pub(super) fn split_flag(given: &[OsString], overrides: usize) -> Option<&'static str> {
+    let count = |flag: &str| {
+        let is_flag =
+            |text: &str| text.strip_prefix(flag).is_some_and(|rest| rest.is_empty() || rest.starts_with('='));
+        given.iter().filter(|argument| argument.to_str().is_some_and(is_flag)).count()
+    };
+    [("--set", overrides), ("--config", 1)]
+        .into_iter()
+        .find(|(flag, read)| count(flag) > *read)
+        .map(|(flag, _)| flag)
 }
 
 #[cfg(test)]

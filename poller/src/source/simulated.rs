@@ -128,7 +128,7 @@ impl Source for Simulated {
             let ends = ends().take_while(|start| *start <= range.last).map(|start| start.plus(MINUTE));
             ends.filter_map(|end| close(*pair, end)).collect()
         };
-        let past = |pair: &Pair| (*pair, Past { closes: closes(pair), otherwise: Failure::Timeout });
+        let past = |pair: &Pair| (*pair, Past { closes: closes(pair), otherwise: Failure::Missing });
         self.pairs.iter().filter(|pair| pairs.contains(pair)).map(past).collect()
     }
 

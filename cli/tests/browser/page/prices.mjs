@@ -86,9 +86,9 @@ export default async function ({ browser, url }) {
   // If the pod refuses one request, the page sends that request again at the normal interval, and does not reload the rest.
   const asked = [];
   page.on("request", (request) => asked.push(new URL(request.url()).pathname));
-  const refusal = { status: 429, contentType: "application/problem+json", body: '{"code":"rate_limited","detail":"too often"}' };
+  const refusal = { status: 429, contentType: "application/problem+json", headers: { "retry-after": "1" }, body: '{"code":"rate_limited","detail":"too often"}' };
   await page.route("**/v1/sources", (route) => route.fulfill(refusal));
-  await until("the reason", () => text("#banner"), (words) => words === "too often");
+  await until("the reason", () => text("#banner"), (words) => words.startsWith("too many requests; continuing at"));
   await until("it to ask again", () => asked.filter((path) => path === "/v1/sources").length, (count) => count > 2);
   assert.deepEqual(asked.filter((path) => path.endsWith("/history")), []);
   await page.unroute("**/v1/sources");

@@ -21,7 +21,7 @@ use super::{
     Cut, Nats, NatsLease, REQUEST_TIMEOUT,
     maintenance::{Contents, Description, MaintenanceError, STEP_TIMEOUT, json, read, refused_or, silent},
     replicas::Replicas,
-    room::{FREED_WITHIN, RETRY_PAUSE, too_small},
+    room::{FREED_WITHIN, too_small},
     stream::{RESTORE_MARK, RESTORED_MARK, is_being_restored},
 };
 use crate::{
@@ -236,15 +236,16 @@ impl Restore {
         self.has_begun = true;
         // In a cluster, the space of a stream that was deleted just before is free after a while.
         let deadline = Instant::now() + FREED_WITHIN;
-        let Target { deliver_subject } = loop {
-            match self.request(&marked).await {
-                Err(MaintenanceError::TooSmall(_)) if self.nats.replicas > 1 && Instant::now() < deadline => {
-                    sleep(RETRY_PAUSE).await;
+        let target = retry(
+            || self.request(&marked),
+            |error| match error {
+                MaintenanceError::TooSmall(_) if self.nats.replicas > 1 && Instant::now() < deadline => {
+                    Ok(())
                 }
-                target => break target?,
-            }
-        };
-        self.target = deliver_subject;
+                error => Err(error),
+            },
+        );
+        self.target = target.await?.deliver_subject;
         Ok(())
     }
 

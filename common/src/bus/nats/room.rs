@@ -10,9 +10,6 @@ use super::BY_HAND;
 /// how much is reserved on it.
 pub(super) const FREED_WITHIN: Duration = Duration::from_secs(30);
 
-/// The pause before a stream is requested again that may fit by then.
-pub(super) const RETRY_PAUSE: Duration = Duration::from_secs(1);
-
 /// What to do if the server refused a stream because its storage limit is too small. `None` if the server refused the
 /// stream for another reason. `max_bytes` is the stream's size limit, which the server reserves as soon as the stream is
 /// created.

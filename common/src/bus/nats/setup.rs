@@ -6,17 +6,17 @@ use async_nats::jetstream::{
     context::{CreateStreamError, CreateStreamErrorKind},
     stream::{Config, Info},
 };
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::{
     Nats, NatsError,
     difference::{Difference, corrected, differences},
     lease,
     replicas::Replicas,
-    room::{FREED_WITHIN, RETRY_PAUSE, too_small},
+    room::{FREED_WITHIN, too_small},
     stream::is_being_restored,
 };
-use crate::{bus::ReadError, domain::Span};
+use crate::{bus::ReadError, domain::Span, retry::retry};
 
 /// How a stream compares with its definition.
 #[derive(Debug)]
@@ -126,17 +126,20 @@ impl Nats {
     /// Creates a stream. In a cluster, waits a while for the space of a stream that was deleted just before.
     async fn create(&self, context: &jetstream::Context, wanted: &Config) -> Result<(), NatsError> {
         let deadline = Instant::now() + FREED_WITHIN;
-        loop {
-            let Err(error) = context.create_stream(wanted).await else { return Ok(()) };
-            let lacks_room = matches!(
-                error.kind(),
-                CreateStreamErrorKind::JetStream(reason) if too_small(&reason, wanted.max_bytes).is_some()
-            );
-            if !lacks_room || self.replicas == 1 || Instant::now() > deadline {
-                return Err(self.setup_error("create", wanted, error));
-            }
-            sleep(RETRY_PAUSE).await;
-        }
+        let created = retry(
+            || context.create_stream(wanted),
+            |error| match error.kind() {
+                CreateStreamErrorKind::JetStream(reason)
+                    if too_small(&reason, wanted.max_bytes).is_some()
+                        && self.replicas > 1
+                        && Instant::now() < deadline =>
+                {
+                    Ok(())
+                }
+                _ => Err(self.setup_error("create", wanted, error)),
+            },
+        );
+        created.await.map(drop)
     }
 
     /// Corrects these differences, and returns the new options of the stream.
