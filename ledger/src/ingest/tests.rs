@@ -142,28 +142,30 @@ async fn large_batches_read_ahead_give_the_same_rows_as_single_records() {
 
 #[tokio::test]
 async fn a_pod_that_was_far_behind_has_the_same_averages_as_one_that_was_not() {
-    // The last batch has only two records, so most records of the last hour are read while the pod is catching up.
-    let (end, keep) = (FAR_BEHIND + 6_002, Duration::from_secs(3_600));
-    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    // More than a day. The last two records are in batches of their own, so most records of the last hours are read while
+    // the pod is catching up.
+    let (begin, end, keep) = (200, FAR_BEHIND + 8_202, Duration::from_secs(3_600));
     let entries: Vec<Entry> = (1..=end).map(entry).collect();
     let newest_slot = entries.last().unwrap().record().unwrap().covers_up_to();
-    let mut found = Vec::new();
-    for (folder, newest_slot) in folders.iter().zip([None, newest_slot]) {
-        let reader = Held {
-            entries: entries.clone(),
-            newest_slot,
-            batches: VecDeque::from([4_000; 4]),
-            next: 0,
-            most_ahead: Arc::default(),
-            stored: 0,
-        };
-        found.push((open(folder.path()), reader));
+    let reader = |entries: &[Entry], newest_slot, next| Held {
+        entries: entries.to_vec(),
+        newest_slot,
+        batches: VecDeque::from([4_000, 4_000, 4_000, 4_000, 2_000]),
+        next,
+        most_ahead: Arc::default(),
+        stored: next,
+    };
+    let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut read = Vec::new();
+    for (folder, newest_slot) in [(&one, None), (&other, newest_slot)] {
+        // The pod has a little of the log already.
+        follow(open(folder.path()), reader(&entries[..begin], None, 0), keep, 200).await;
+        let store = open(folder.path());
+        let snapshot = follow(store.clone(), reader(&entries, newest_slot, begin), keep, end).await;
+        read.push((snapshot, store));
     }
-    let mut snapshots = Vec::new();
-    for (store, reader) in found {
-        snapshots.push((follow(store.clone(), reader, keep, end).await, store));
-    }
-    let [(kept, first), (skipped, second)] = snapshots.as_slice() else { panic!("two snapshots") };
+    let [(kept, first), (skipped, second)] = read.as_slice() else { panic!("two pods") };
+    assert!(kept.pairs.values().all(|view| view.day_ago.is_some()));
     for (pair, view) in &kept.pairs {
         let other = &skipped.pairs[pair];
         assert_eq!(view.day_ago, other.day_ago);
