@@ -15,7 +15,12 @@ use common::{
 };
 
 use super::*;
-use crate::{averages::Scans, store::Stored};
+use crate::{
+    averages::Scans,
+    snapshot::PairView,
+    store::{Order, Stored},
+    window::Window,
+};
 
 const RECORDS: u64 = 700;
 
@@ -28,6 +33,8 @@ struct Held {
     newest_slot: Option<Timestamp>,
     batches: VecDeque<usize>,
     next: usize,
+    /// How many more entries the log has, which the reader does not return.
+    beyond: u64,
     /// The largest number of entries that were read before they were reported as stored.
     most_ahead: Arc<AtomicUsize>,
     stored: usize,
@@ -46,7 +53,7 @@ impl LogReader for Held {
         let entries = self.entries[self.next..end].to_vec();
         self.next = end;
         self.most_ahead.fetch_max(end - self.stored, Ordering::Relaxed);
-        let pending = u64::try_from(self.entries.len() - end).unwrap();
+        let pending = u64::try_from(self.entries.len() - end).unwrap() + self.beyond;
         Ok(Batch { entries, pending, first: Sequence(1) })
     }
 
@@ -102,6 +109,7 @@ async fn read(folder: &Path, batches: &[usize], end: u64) -> usize {
         newest_slot: None,
         batches: batches.iter().copied().collect(),
         next: begin,
+        beyond: 0,
         most_ahead: most_ahead.clone(),
         stored: begin,
     };
@@ -141,41 +149,41 @@ async fn large_batches_read_ahead_give_the_same_rows_as_single_records() {
 }
 
 #[tokio::test]
-async fn a_pod_that_was_far_behind_has_the_same_averages_as_one_that_was_not() {
-    // More than a day. The last two records are in batches of their own, so most records of the last hours are read while
-    // the pod is catching up.
-    let (begin, end, keep) = (200, FAR_BEHIND + 8_202, Duration::from_secs(3_600));
+async fn while_a_pod_catches_up_its_averages_are_those_of_its_store() {
+    let (begin, end, keep) = (200, 19_200_u64, Duration::from_secs(3_600));
     let entries: Vec<Entry> = (1..=end).map(entry).collect();
     let newest_slot = entries.last().unwrap().record().unwrap().covers_up_to();
-    let reader = |entries: &[Entry], newest_slot, next| Held {
-        entries: entries.to_vec(),
-        newest_slot,
-        batches: VecDeque::from([4_000, 4_000, 4_000, 4_000, 2_000]),
-        next,
-        most_ahead: Arc::default(),
-        stored: next,
-    };
-    let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let mut read = Vec::new();
-    for (folder, newest_slot) in [(&one, None), (&other, newest_slot)] {
+    // The newest slot is 9,600, so the windows begin again two hours before that, at slot 8,880. The pod ends before that,
+    // shortly after that, and at the end of the log.
+    for until in [12_000, 17_780, end] {
+        let folder = tempfile::tempdir().unwrap();
+        let reader = |until: u64, next, newest_slot| Held {
+            entries: entries[..usize::try_from(until).unwrap()].to_vec(),
+            newest_slot,
+            batches: VecDeque::from([2_000; 20]),
+            next,
+            beyond: end - until,
+            most_ahead: Arc::default(),
+            stored: next,
+        };
         // The pod has a little of the log already.
-        follow(open(folder.path()), reader(&entries[..begin], None, 0), keep, 200).await;
+        follow(open(folder.path()), reader(begin, 0, None), keep, begin).await;
         let store = open(folder.path());
-        let snapshot = follow(store.clone(), reader(&entries, newest_slot, begin), keep, end).await;
-        read.push((snapshot, store));
-    }
-    let [(kept, first), (skipped, second)] = read.as_slice() else { panic!("two pods") };
-    assert!(kept.pairs.values().all(|view| view.day_ago.is_some()));
-    for (pair, view) in &kept.pairs {
-        let other = &skipped.pairs[pair];
-        assert_eq!(view.day_ago, other.day_ago);
-        assert_eq!(view.slot, other.slot);
-        for seconds in [10, 60, 3_000, 3_599, 3_600, 3_601, 7_200, 50_000] {
-            let span = Span::from_seconds(seconds);
-            let averages = |store, view| Scans::default().window(store, *pair, view, span).unwrap();
-            assert_eq!(averages(first, view), averages(second, other), "{pair} {seconds}");
+        let read = reader(until, usize::try_from(begin).unwrap(), newest_slot);
+        let snapshot = follow(store.clone(), read, keep, until).await;
+        for (pair, view) in &snapshot.pairs {
+            let from_store =
+                PairView { window: Window::default(), kept_from: Timestamp::MAX, ..view.clone() };
+            for seconds in [10, 60, 3_000, 3_590, 3_600, 3_610, 7_200, 50_000] {
+                let span = Span::from_seconds(seconds);
+                let averages = |view| Scans::default().window(&store, *pair, view, span).unwrap();
+                assert_eq!(averages(view), averages(&from_store), "{pair} {seconds} {until}");
+            }
+            let day_ago = view.slot.start().minus(Duration::from_secs(86_400));
+            let tick = store.ticks(*pair, day_ago, day_ago.next(), Order::Ascending).next();
+            assert_eq!(view.day_ago, tick.map(|tick| tick.unwrap().point()), "{pair} {until}");
+            let is_in_memory = view.window_since(view.slot.start().minus(keep)).is_some();
+            assert_eq!(is_in_memory, until == end, "{pair} {until}");
         }
-        let hour_ago = view.slot.start().minus(keep);
-        assert!(other.window_since(hour_ago).is_some());
     }
 }
