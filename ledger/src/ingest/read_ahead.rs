@@ -8,12 +8,12 @@ use common::{
     domain::{Record, Sequence, Timestamp},
 };
 
-/// The most records that are read ahead. They are stored together, which takes less time the more there are: each commit
-/// waits for the disk and writes the rows again that every commit changes. More than this gains little, and a commit
+/// Once this many records have been read ahead, no more are read. They are stored together, which takes less time the more
+/// there are: each commit waits for the disk, and writes some rows again. More than this gains little, and a long commit
 /// delays requests that read the store.
 const MAX_ENTRIES: usize = 4_000;
 
-/// Reading ahead also ends at this size, which is that of usual records. It bounds the memory.
+/// Once the records have this many bytes, no more are read either. This is the size of usual records, and bounds the memory.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
 
 /// A reader that can have read ahead. Without that, the log's server would have nothing to do while a pod that catches up
