@@ -11,7 +11,10 @@ use crate::domain::Record;
 
 /// Reads a tick. `None` if it is written in any other way, or if it is invalid.
 pub(in crate::wire) fn read_tick(bytes: &[u8]) -> Option<Record> {
-    let mut rest = Rest(std::str::from_utf8(bytes).ok()?);
+    // A text with escapes is left to serde, as is one with control characters, which JSON does not allow. One pass over all
+    // bytes takes less time than looking for them in each text.
+    let is_plain = bytes.iter().fold(true, |plain, byte| plain & (*byte >= b' ') & (*byte != b'\\'));
+    let mut rest = Rest(std::str::from_utf8(bytes).ok().filter(|_| is_plain)?);
     rest.skip(br#"{"version":2,"kind":"tick","pair":""#)?;
     let pair = rest.text()?;
     rest.skip(br#","slot":""#)?;
@@ -54,12 +57,11 @@ impl Rest<'_> {
         Some(())
     }
 
-    /// The value of a text up to its closing quotation mark. A text with escapes is left to serde, as is one with control
-    /// characters, which JSON does not allow.
+    /// The value of a text up to its closing quotation mark.
     fn text<T: FromStr>(&mut self) -> Option<T> {
-        let end = self.0.bytes().position(|byte| matches!(byte, b'"' | b'\\' | ..b' '))?;
+        let end = self.0.bytes().position(|byte| byte == b'"')?;
         let (text, rest) = self.0.split_at_checked(end)?;
-        self.0 = rest.strip_prefix('"')?;
+        self.0 = rest.get(1..)?;
         text.parse().ok()
     }
 
