@@ -316,7 +316,7 @@ impl Entry {
     pub fn record(&self) -> Result<Record, NotRecord> {
         let id = self.id.as_deref().ok_or(NotRecord::Unfenced)?;
         let record = wire::decode(&self.payload)?;
-        if record.id() == id { Ok(record) } else { Err(NotRecord::Unfenced) }
+        if record.has_id(id) { Ok(record) } else { Err(NotRecord::Unfenced) }
     }
 }
 

@@ -62,9 +62,11 @@ pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
     if bytes.len() > MAX_RECORD_BYTES {
         return Err(DecodeError::TooLarge { bytes: bytes.len() });
     }
-    if let Some(tick) = format::read_tick(bytes) {
-        return Ok(tick);
-    }
+    format::read_tick(bytes).map_or_else(|| decode_any(bytes), Ok)
+}
+
+/// Decodes a record that may be written in any way.
+fn decode_any(bytes: &[u8]) -> Result<Record, DecodeError> {
     // Check the version first: the rest of a newer record may not parse.
     let Object(head): Object<format::Head<'_>> =
         serde_json::from_slice(bytes).map_err(DecodeError::Malformed)?;

@@ -40,8 +40,13 @@ use crate::{
 const MAX_READY_LAG: u64 = 100;
 
 /// A pod that is more than this many records behind asks for the newest slot of the log. From that slot, the pod
-/// computes which quotes will be past retention once it has caught up, and does not store these quotes.
+/// computes which quotes will be past retention once it has caught up, and does not store these quotes. It also computes
+/// which ticks will be before the windows in memory, and does not add these ticks to the windows.
 const FAR_BEHIND: u64 = 10_000;
+
+/// How much further back than `windows.keep` the windows of a pod reach that has just caught up. Pairs whose newest slot is
+/// somewhat older than that of the log then have whole windows too.
+const WINDOWS_MARGIN: Duration = Duration::from_secs(3_600);
 
 /// How much longer rows stay in the store than their retention plus `windows.keep`, so that a request that uses an
 /// older snapshot still finds the rows that belong to that snapshot.
@@ -66,6 +71,8 @@ pub struct Ingest {
     /// The quotes of slots before this will be past their retention once the pod has caught up. The records of these
     /// slots are stored without quotes, except for each pair's newest tick and newest gap.
     whole_from: Timestamp,
+    /// The ticks of slots before this will be before all windows in memory once the pod has caught up.
+    windows_from: Timestamp,
     /// Set while the store cannot be written.
     closed: Option<Closed>,
     /// Whether the files of the only copy were deleted or replaced.
@@ -152,6 +159,7 @@ impl Ingest {
             rejecting: None,
             current,
             whole_from: Timestamp::EPOCH,
+            windows_from: Timestamp::EPOCH,
             closed: None,
             misplaced: false,
             has_reserve: true,
@@ -211,6 +219,7 @@ impl Ingest {
                 && let Some(newest) = reader.newest_slot().await
             {
                 self.whole_from = newest.minus(self.retention.quotes);
+                self.windows_from = newest.minus(self.keep + WINDOWS_MARGIN);
             }
             let newest = batch.entries.last().map(|entry| entry.sequence);
             let (ingest, outcome) = match self.process(batch, &mut reader).await {

@@ -51,7 +51,7 @@ pub struct PairView {
     pub day_ago: Option<Point>,
     /// Its newest ticks, and possibly some that are newer than this view.
     pub window: Window,
-    /// The instant from which on the window has every tick.
+    /// The instant after which the window has every tick.
     pub kept_from: Timestamp,
 }
 
@@ -259,7 +259,10 @@ impl Snapshot {
     }
 
     /// Adds one record. A record that contradicts what is known is rejected and only advances the sequence.
-    pub fn apply(&mut self, stored: &Stored, keep: Duration) -> Option<Rejection> {
+    ///
+    /// Ticks of slots before `windows_from` are not added to the windows. Use it if so many records follow that no window
+    /// will reach back to these ticks. Until then, windows are computed from the store.
+    pub fn apply(&mut self, stored: &Stored, keep: Duration, windows_from: Timestamp) -> Option<Rejection> {
         let Stored { sequence, record } = stored;
         self.sequence = *sequence;
         if self.origin.is_some_and(|origin| origin != record.origin) {
@@ -283,9 +286,12 @@ impl Snapshot {
         let known = self
             .pairs
             .get_mut(&record.pair)
-            .map(|view| (view.slot, view.tick.take(), take(&mut view.window)));
+            .map(|view| (view.slot, view.tick.take(), take(&mut view.window), view.kept_from));
         let newest = known.as_ref().map(|(slot, ..)| *slot);
-        let (mut tick, mut window) = known.map(|(_, tick, window)| (tick, window)).unwrap_or_default();
+        let (mut tick, mut window, mut kept_from) = match known {
+            Some((_, tick, window, kept_from)) => (tick, window, kept_from),
+            None => (None, Window::default(), Timestamp::EPOCH),
+        };
         let recent = Arc::make_mut(&mut self.recent);
         if newest.is_some_and(|newest| interval.between(newest, tick_or_gap.first()).is_some()) {
             // The gap for records that the log had lost is an event too, but only the store has it. So start after that
@@ -297,11 +303,18 @@ impl Snapshot {
             let Tick { slot, interval, price, backfilled, .. } = *new;
             let point = Point { slot, interval, price, backfilled };
             let newest = NewestTick { sequence: *sequence, epoch: record.epoch, tick: new.clone() };
-            let window_tick = WindowTick { point, sequence: *sequence };
-            (tick, window) = (Some(Arc::new(newest)), window.push(window_tick));
+            tick = Some(Arc::new(newest));
+            if slot.start() >= windows_from {
+                window = window.push(WindowTick { point, sequence: *sequence });
+            }
         }
-        let kept_from = slot.start().minus(keep);
-        let window = window.without_before(kept_from);
+        if slot.start() >= windows_from {
+            kept_from = kept_from.max(slot.start().minus(keep));
+            window = window.without_before(kept_from);
+        } else {
+            // A window has every tick from its first one on, so it begins again after this slot.
+            (window, kept_from) = (Window::default(), slot.start().next());
+        }
         let (sequence, epoch, gap) = (*sequence, record.epoch, tick_or_gap.gap());
         let (term, day_ago) = (epoch, None);
         let view = PairView { slot, sequence, interval, epoch, term, tick, gap, day_ago, window, kept_from };

@@ -61,8 +61,11 @@ impl FromStr for Pair {
 
 impl fmt::Display for Pair {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // `pad` applies the width in the caller's format string, so that commands can print pairs in columns.
-        formatter.pad(&format!("{}-{}", self.base, self.quote))
+        match formatter.width() {
+            // `pad` applies the width in the caller's format string, so that commands can print pairs in columns.
+            Some(_) => formatter.pad(&format!("{}-{}", self.base, self.quote)),
+            None => write!(formatter, "{}-{}", self.base, self.quote),
+        }
     }
 }
 

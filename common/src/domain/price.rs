@@ -44,6 +44,7 @@ impl Price {
     /// The largest number of decimal places of a source's price. Two more places are left: one for the
     /// exact midpoint of bid and ask, and one for the exact midpoint of two of those.
     pub const MAX_QUOTED_DECIMALS: u32 = 12;
+    const BOUND_WHOLE: u64 = 1_000_000_000_000;
     /// 10¹². Every price is below this.
     const BOUND: Decimal = Decimal::from_parts(0xd4a5_1000, 0xe8, 0, false, 0);
 
@@ -58,6 +59,13 @@ impl Price {
         } else {
             Ok(Self(value))
         }
+    }
+
+    /// The price with these digits and decimal places. `None` if it is invalid.
+    fn of_digits(digits: u64, places: u32) -> Option<Self> {
+        let whole = digits / 10_u64.checked_pow(places)?;
+        let value = Decimal::try_from_i128_with_scale(digits.into(), places).ok()?;
+        (digits > 0 && whole < Self::BOUND_WHOLE && places <= Self::MAX_DECIMALS).then_some(Self(value))
     }
 
     /// The exact value, including trailing zeros.
@@ -102,6 +110,9 @@ impl FromStr for Price {
 
     /// Parses digits with an optional decimal point. Signs, exponents and separators are not allowed.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Some(price) = read_plain(text).and_then(|(digits, places)| Self::of_digits(digits, places)) {
+            return Ok(price);
+        }
         let plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
             && text.starts_with(|first: char| first.is_ascii_digit())
             && text.ends_with(|last: char| last.is_ascii_digit());
@@ -117,6 +128,25 @@ impl FromStr for Price {
         })?;
         Self::new(value)
     }
+}
+
+/// The digits of a decimal number, and how many of them are decimal places. `None` if it has no digits or more than 18, or
+/// anything else than digits and a decimal point between two of them. Reading a [`Decimal`] takes several times as long.
+pub(super) fn read_plain(text: &str) -> Option<(u64, u32)> {
+    let point = text.bytes().position(|byte| byte == b'.');
+    let (whole, decimals) = match point {
+        None => (text, ""),
+        Some(point) => (text.get(..point)?, text.get(point + 1..)?),
+    };
+    let is_complete = !whole.is_empty() && point.is_some() != decimals.is_empty();
+    if !is_complete || whole.len() + decimals.len() > 18 {
+        return None;
+    }
+    let digits = whole
+        .bytes()
+        .chain(decimals.bytes())
+        .try_fold(0, |number, digit| digit.is_ascii_digit().then(|| number * 10 + u64::from(digit - b'0')))?;
+    Some((digits, u32::try_from(decimals.len()).ok()?))
 }
 
 impl fmt::Display for Price {
@@ -194,6 +224,16 @@ mod tests {
             if let Some(a) = a {
                 prop_assert_eq!(price(&a.to_string()).to_string(), a.to_string());
             }
+        }
+
+        #[test]
+        fn prices_are_read_as_decimals_are(text in "[0-9]{0,14}(\\.[0-9]{0,16})?[.x]?") {
+            let plain = !text.starts_with('.') && !text.ends_with('.');
+            let decimal = Decimal::from_str_exact(&text).ok().filter(|_| plain);
+            let expected = decimal.and_then(|decimal| Price::new(decimal).ok());
+            let read = text.parse::<Price>().ok();
+            prop_assert_eq!(read, expected);
+            prop_assert_eq!(read.map(|price| price.to_string()), expected.map(|price| price.to_string()));
         }
 
         #[test]

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use rust_decimal::Decimal;
 
-use super::Price;
+use super::{Price, price::read_plain};
 
 /// How far two prices are apart, relative to a price: never negative, stored in units of 10⁻⁸.
 ///
@@ -65,6 +65,9 @@ impl FromStr for Ratio {
     type Err = RatioError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Some(parts) = read_fraction(text) {
+            return Ok(Self { parts });
+        }
         let error = || RatioError(text.chars().take(40).collect());
         let (number, divisor) = match text.strip_suffix('%') {
             Some(number) => (number.trim_end(), Decimal::ONE_HUNDRED),
@@ -79,6 +82,12 @@ impl FromStr for Ratio {
         }
         Ok(Self { parts: u64::try_from(whole.mantissa()).map_err(|_| error())? })
     }
+}
+
+/// Reads a fraction with at most eight decimal places, as it is written in records. `None` if it is written in another way.
+fn read_fraction(text: &str) -> Option<u64> {
+    let (digits, places) = read_plain(text)?;
+    digits.checked_mul(10_u64.pow(Ratio::DECIMALS.checked_sub(places)?))
 }
 
 impl fmt::Display for Ratio {
@@ -108,6 +117,17 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn fractions_are_read_as_decimals_are(text in "[0-9]{0,12}(\\.[0-9]{0,10})?%?") {
+            let naive = || {
+                let (number, divisor) = text.strip_suffix('%').map_or((text.as_str(), 1), |number| (number, 100));
+                let parts = Decimal::from_str_exact(number).ok()? * Decimal::from(Ratio::ONE) / Decimal::from(divisor);
+                u64::try_from(parts.normalize().mantissa()).ok().filter(|_| parts.fract().is_zero())
+            };
+            let read = text.parse::<Ratio>().ok().map(|ratio| ratio.parts);
+            prop_assert_eq!(read, naive());
+        }
+
         #[test]
         fn distance_and_admits_agree(a in 1_u64..1_000_000_000, b in 1_u64..1_000_000_000, parts in 0_u64..100_000_000) {
             let (a, b) = (Price::new(a.into()).unwrap(), Price::new(b.into()).unwrap());

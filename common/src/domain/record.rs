@@ -175,10 +175,35 @@ impl Record {
     ///
     /// The id contains the pair because NATS rejects duplicate ids across all subjects of a stream.
     pub fn id(&self) -> String {
+        let mut id = String::new();
+        // Writing to a string cannot fail.
+        let _ = self.write_id(&mut id);
+        id
+    }
+
+    /// Whether this is the record's message id.
+    pub fn has_id(&self, id: &str) -> bool {
+        let mut rest = Rest(id);
+        self.write_id(&mut rest).is_ok() && rest.0.is_empty()
+    }
+
+    fn write_id(&self, target: &mut impl fmt::Write) -> fmt::Result {
         match &self.body {
-            Body::Tick(Tick { slot, .. }) | Body::Gap(Gap { slot, .. }) => format!("{}:{slot}", self.pair),
-            Body::Lead(_) => format!("{}:lead:{}", self.pair, self.epoch),
+            Body::Tick(Tick { slot, .. }) | Body::Gap(Gap { slot, .. }) => {
+                write!(target, "{}:{slot}", self.pair)
+            }
+            Body::Lead(_) => write!(target, "{}:lead:{}", self.pair, self.epoch),
         }
+    }
+}
+
+/// A text that is compared with what is written: what has not been compared yet.
+struct Rest<'a>(&'a str);
+
+impl fmt::Write for Rest<'_> {
+    fn write_str(&mut self, written: &str) -> fmt::Result {
+        self.0 = self.0.strip_prefix(written).ok_or(fmt::Error)?;
+        Ok(())
     }
 }
 

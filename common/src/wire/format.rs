@@ -1,11 +1,9 @@
 //! The JSON format of records. Fields are written in the order in which the structs declare them.
 
-use std::collections::BTreeSet;
+mod canonical;
 
-use serde::{
-    Deserialize, Serialize,
-    de::{Error as _, IgnoredAny},
-};
+pub(super) use canonical::read_tick;
+use serde::{Deserialize, Serialize, de::Error as _};
 use serde_json::value::RawValue;
 
 use crate::{
@@ -17,9 +15,6 @@ use crate::{
     object::Object,
     text,
 };
-
-/// How every tick begins that this version has written.
-const TICK: &[u8] = br#"{"version":2,"kind":"tick","#;
 
 /// What is read of a record first, because it says how to read the rest.
 #[derive(Deserialize)]
@@ -55,12 +50,6 @@ pub(super) struct RecordFormat {
 
 #[derive(Serialize, Deserialize)]
 struct TickFormat {
-    #[serde(default, skip_serializing)]
-    #[expect(dead_code, reason = "it is declared so that a record that has it twice is rejected")]
-    version: IgnoredAny,
-    #[serde(default, skip_serializing)]
-    #[expect(dead_code, reason = "it is declared so that a record that has it twice is rejected")]
-    kind: IgnoredAny,
     #[serde(with = "text")]
     pair: Pair,
     #[serde(with = "text")]
@@ -172,8 +161,6 @@ impl From<&Record> for RecordFormat {
             Body::Tick(tick) => {
                 let (policy, quotes) = write_evidence(&tick.evidence);
                 BodyFormat::Tick(TickFormat {
-                    version: IgnoredAny,
-                    kind: IgnoredAny,
                     pair,
                     slot: tick.slot.start(),
                     interval: tick.interval,
@@ -220,12 +207,6 @@ impl Head<'_> {
             Kind::Lead => read::<LeadFormat>(bytes),
         }
     }
-}
-
-/// Reads a tick in one pass, without its head, if it begins as this version writes it. `None` if it does not, or if it is
-/// invalid.
-pub(super) fn read_tick(bytes: &[u8]) -> Option<Record> {
-    bytes.starts_with(TICK).then(|| read::<TickFormat>(bytes).ok())?
 }
 
 fn read<'a, F>(bytes: &'a [u8]) -> Result<Record, serde_json::Error>
@@ -363,14 +344,15 @@ fn read_evidence(Object(policy): Object<PolicyFormat>, quotes: Vec<QuoteFormat>)
             super::MAX_QUOTES
         ));
     }
-    let mut sources = BTreeSet::new();
-    let quotes = quotes.into_iter().map(|quote| {
-        if !sources.insert(quote.source) {
+    let mut judged: Vec<Judged> = Vec::with_capacity(quotes.len());
+    for quote in quotes {
+        // There are few quotes, so this takes less time than a set.
+        if judged.iter().any(|other| other.source == quote.source) {
             return Err(format!("{}: there are two quotes from this source", quote.source));
         }
-        Judged::try_from(quote)
-    });
-    Ok(Evidence { policy, quotes: quotes.collect::<Result<_, _>>()? })
+        judged.push(Judged::try_from(quote)?);
+    }
+    Ok(Evidence { policy, quotes: judged })
 }
 
 impl From<&Judged> for QuoteFormat {

@@ -128,6 +128,47 @@ proptest! {
         bytes[position] ^= 1_u8 << bit;
         let _ = decode(&bytes);
     }
+
+    #[test]
+    fn every_tick_of_this_version_is_read_without_serde(record in records()) {
+        let is_tick = matches!(record.body, Body::Tick(_));
+        let read = format::read_tick(&encode(&record));
+        prop_assert_eq!(read, is_tick.then_some(record));
+    }
+
+    #[test]
+    fn a_changed_tick_is_read_as_serde_reads_it_or_left_to_serde(record in records(), change in changes()) {
+        let changed = change.of(encode(&record));
+        if let Some(read) = format::read_tick(&changed) {
+            prop_assert_eq!(read, decode_any(&changed).unwrap(), "{}", String::from_utf8_lossy(&changed));
+        }
+    }
+}
+
+/// A change of a record, after which it often still looks like one.
+#[derive(Debug)]
+struct Change {
+    position: prop::sample::Index,
+    removed: usize,
+    inserted: &'static [u8],
+}
+
+fn changes() -> impl Strategy<Value = Change> {
+    const INSERTED: [&[u8]; 22] = [
+        b"", b"\"", b"\\", b"\n", b"\x7f", b"\xff", b" ", b"0", b"00", b"1", b"9", b"-", b".", b"e", b"%",
+        b"\t%", b",", b"{", b"]", b"null", b"true", b"Z",
+    ];
+    (any::<prop::sample::Index>(), 0_usize..3, proptest::sample::select(&INSERTED[..]))
+        .prop_map(|(position, removed, inserted)| Change { position, removed, inserted })
+}
+
+impl Change {
+    fn of(&self, mut bytes: Vec<u8>) -> Vec<u8> {
+        let begin = self.position.index(bytes.len());
+        let end = bytes.len().min(begin + self.removed);
+        bytes.splice(begin..end, self.inserted.iter().copied());
+        bytes
+    }
 }
 
 const TICK: &str = r#"{"version":2,"kind":"tick","pair":"BTC-USD","slot":"2026-11-21T00:00:10.000Z","interval":"10s","epoch":42,"origin":"live","price":"97012.30","spread":"0","policy":{"rules":1,"price":"mid","min_sources":1,"max_deviation":"0.02","max_quote_age":"30s","max_clock_skew":"5s","frozen_after":"10m"},"quotes":[{"source":"kraken","price":"97012.30","basis":"last","last":"97012.30","observed_at":"2026-11-21T00:00:10.214Z","source_time":null,"unchanged_since":"2026-11-21T00:00:00.198Z","verdict":"used"},{"source":"gemini","verdict":"http_429"}]}"#;
@@ -169,10 +210,36 @@ fn a_tick_is_read_in_the_same_way_however_it_begins() {
     for other in [reordered, format!(" {TICK}"), TICK.replace(r#""kind":"#, r#""kind": "#)] {
         assert_eq!(decode(other.as_bytes()).unwrap(), expected, "{other}");
     }
-    // The head is not read twice, and yet a record that contradicts itself is rejected.
+    // A record that contradicts itself is rejected.
     for twice in [r#""version":2"#, r#""version":3"#, r#""kind":"tick""#, r#""kind":"gap""#] {
         let twice = TICK.replace(r#""epoch""#, &format!(r#"{twice},"epoch""#));
         assert!(decode(twice.as_bytes()).is_err(), "{twice}");
+    }
+}
+
+#[test]
+fn values_that_json_does_not_allow_are_not_read() {
+    let with_quote = |from: &str, to: &str| {
+        assert!(TICK.contains(from), "{from}");
+        TICK.replacen(from, to, 1)
+    };
+    for invalid in [
+        // A ratio may end in white space and a percent sign, but JSON has no tabulators in texts.
+        with_quote(r#""spread":"0""#, "\"spread\":\"0\t%\""),
+        with_quote(r#""epoch":42"#, r#""epoch":042"#),
+        with_quote(r#""epoch":42"#, r#""epoch":"#),
+        with_quote(r#""rules":1"#, r#""rules":99999999999"#),
+        format!("{TICK} x"),
+        format!("{TICK}]}}"),
+    ] {
+        assert!(decode(invalid.as_bytes()).is_err(), "{invalid}");
+    }
+    // These are valid, and unusual.
+    for unusual in [
+        with_quote(r#""spread":"0""#, r#""spread":"\u0030""#),
+        with_quote(r#""spread":"0""#, r#""spread":"0 %""#),
+    ] {
+        assert!(decode(unusual.as_bytes()).is_ok(), "{unusual}");
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 
 use common::{
     bus::{Batch, Entry, LogReader, NotRecord, ReadError},
-    domain::Record,
+    domain::{Record, Timestamp},
     telemetry::chain,
     wire::{self, DecodeError},
 };
@@ -93,6 +93,8 @@ impl Ingest {
         let mut halted = Ok(());
         let mut rejected: BTreeMap<Rejection, u64> = BTreeMap::new();
         let mut breaks = Vec::new();
+        // Once the pod has caught up, every new tick belongs to a window, whatever the newest slot seemed to be.
+        let windows_from = if batch.pending > 0 { self.windows_from } else { Timestamp::EPOCH };
         for (entry, record) in entries.iter().zip(records(entries)) {
             let sequence = entry.sequence;
             if sequence > next.sequence.next() && sequence <= batch.first {
@@ -106,7 +108,7 @@ impl Ingest {
                         return Err(IngestError::Discontinuity { sequence: suspect, ours: Box::new(ours) });
                     }
                     let stored = Stored { sequence, record };
-                    let rejection = next.apply(&stored, self.keep);
+                    let rejection = next.apply(&stored, self.keep, windows_from);
                     if rejection.is_none() {
                         accepted.push(stored);
                     }

@@ -7,7 +7,7 @@ use common::{
 };
 use tracing::{Span, field::Empty};
 
-/// How many records a batch links to at most. A pod that catches up reads a thousand records at once, and more links
+/// How many records a batch links to at most. A pod that catches up stores thousands of records at once, and more links
 /// would not help anybody.
 const MAX_LINKS: usize = 100;
 

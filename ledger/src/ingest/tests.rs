@@ -9,12 +9,18 @@ use std::{
 use async_trait::async_trait;
 use common::{
     bus::{Batch, Entry, LogIdentity},
+    domain::Span,
     metrics::Prices,
     wire,
 };
 
 use super::*;
-use crate::store::Stored;
+use crate::{
+    averages::Scans,
+    snapshot::PairView,
+    store::{Order, Stored},
+    window::Window,
+};
 
 const RECORDS: u64 = 700;
 
@@ -24,8 +30,11 @@ const RETENTION: Retention =
 /// A log that is held in memory. It notes how far it was read, and waits at its end.
 struct Held {
     entries: Vec<Entry>,
+    newest_slot: Option<Timestamp>,
     batches: VecDeque<usize>,
     next: usize,
+    /// How many more entries the log has, which the reader does not return.
+    beyond: u64,
     /// The largest number of entries that were read before they were reported as stored.
     most_ahead: Arc<AtomicUsize>,
     stored: usize,
@@ -38,11 +47,13 @@ impl LogReader for Held {
             std::future::pending::<()>().await;
         }
         let size = self.batches.pop_front().unwrap_or(1);
+        // Let the other tasks continue, as a reader does that waits for a server.
+        tokio::task::yield_now().await;
         let end = self.entries.len().min(self.next + size);
         let entries = self.entries[self.next..end].to_vec();
         self.next = end;
         self.most_ahead.fetch_max(end - self.stored, Ordering::Relaxed);
-        let pending = u64::try_from(self.entries.len() - end).unwrap();
+        let pending = u64::try_from(self.entries.len() - end).unwrap() + self.beyond;
         Ok(Batch { entries, pending, first: Sequence(1) })
     }
 
@@ -51,7 +62,7 @@ impl LogReader for Held {
     }
 
     async fn newest_slot(&mut self) -> Option<Timestamp> {
-        None
+        self.newest_slot
     }
 
     async fn rewind(&mut self, sequence: Sequence) {
@@ -90,26 +101,34 @@ fn open(folder: &Path) -> Store {
 
 /// Reads the log into a store with batches of these sizes, until it has `end` records.
 async fn read(folder: &Path, batches: &[usize], end: u64) -> usize {
-    let (store, registry) = (open(folder), prometheus::Registry::new());
+    let store = open(folder);
     let begin = usize::try_from(store.cursor().unwrap().0).unwrap();
     let most_ahead = Arc::new(AtomicUsize::new(0));
     let reader = Held {
         entries: (1..=RECORDS).map(entry).collect(),
+        newest_slot: None,
         batches: batches.iter().copied().collect(),
         next: begin,
+        beyond: 0,
         most_ahead: most_ahead.clone(),
         stored: begin,
     };
+    follow(store, reader, Duration::from_secs(86_400), end).await;
+    most_ahead.load(Ordering::Relaxed)
+}
+
+/// Follows the log until the snapshot has `end` records. Returns that snapshot.
+async fn follow(store: Store, reader: Held, keep: Duration, end: u64) -> Arc<Snapshot> {
+    let registry = prometheus::Registry::new();
     let metrics = Metrics::new(&registry, Prices::new(&registry).unwrap()).unwrap();
     let checks = Checks::new(&Readiness::default());
-    let day = Duration::from_secs(86_400);
-    let (ingest, mut snapshots) = Ingest::load(store, day, RETENTION, metrics, checks).unwrap();
+    let (ingest, mut snapshots) = Ingest::load(store, keep, RETENTION, metrics, checks).unwrap();
     let stop = CancellationToken::new();
     let following = tokio::spawn(ingest.run(Box::new(reader), stop.clone()));
-    snapshots.wait_for(|snapshot| snapshot.sequence >= Sequence(end)).await.unwrap();
+    let reached = snapshots.wait_for(|snapshot| snapshot.sequence >= Sequence(end)).await.unwrap().clone();
     stop.cancel();
     following.await.unwrap().unwrap();
-    most_ahead.load(Ordering::Relaxed)
+    reached
 }
 
 #[tokio::test]
@@ -127,4 +146,44 @@ async fn large_batches_read_ahead_give_the_same_rows_as_single_records() {
     assert!(ahead > 200, "at most {ahead} records were read before they were stored");
     read(large.path(), &[150, 150, 150, 150, 150], RECORDS).await;
     assert_eq!(open(large.path()).rows(), store.rows());
+}
+
+#[tokio::test]
+async fn while_a_pod_catches_up_its_averages_are_those_of_its_store() {
+    let (begin, end, keep) = (200, 19_200_u64, Duration::from_secs(3_600));
+    let entries: Vec<Entry> = (1..=end).map(entry).collect();
+    let newest_slot = entries.last().unwrap().record().unwrap().covers_up_to();
+    // The newest slot is 9,600, so the windows begin again two hours before that, at slot 8,880. The pod ends before that,
+    // shortly after that, and at the end of the log.
+    for until in [12_000, 17_780, end] {
+        let folder = tempfile::tempdir().unwrap();
+        let reader = |until: u64, next, newest_slot| Held {
+            entries: entries[..usize::try_from(until).unwrap()].to_vec(),
+            newest_slot,
+            batches: VecDeque::from([2_000; 20]),
+            next,
+            beyond: end - until,
+            most_ahead: Arc::default(),
+            stored: next,
+        };
+        // The pod has a little of the log already.
+        follow(open(folder.path()), reader(begin, 0, None), keep, begin).await;
+        let store = open(folder.path());
+        let read = reader(until, usize::try_from(begin).unwrap(), newest_slot);
+        let snapshot = follow(store.clone(), read, keep, until).await;
+        for (pair, view) in &snapshot.pairs {
+            let from_store =
+                PairView { window: Window::default(), kept_from: Timestamp::MAX, ..view.clone() };
+            for seconds in [10, 60, 3_000, 3_590, 3_600, 3_610, 7_200, 50_000] {
+                let span = Span::from_seconds(seconds);
+                let averages = |view| Scans::default().window(&store, *pair, view, span).unwrap();
+                assert_eq!(averages(view), averages(&from_store), "{pair} {seconds} {until}");
+            }
+            let day_ago = view.slot.start().minus(Duration::from_secs(86_400));
+            let tick = store.ticks(*pair, day_ago, day_ago.next(), Order::Ascending).next();
+            assert_eq!(view.day_ago, tick.map(|tick| tick.unwrap().point()), "{pair} {until}");
+            let is_in_memory = view.window_since(view.slot.start().minus(keep)).is_some();
+            assert_eq!(is_in_memory, until == end, "{pair} {until}");
+        }
+    }
 }

@@ -7,6 +7,7 @@ use common::{
     domain::{Record, Sequence},
     wire,
 };
+use zstd::bulk::Compressor;
 
 use super::{Store, StoreError, Stored, key};
 use crate::number;
@@ -30,6 +31,7 @@ const DAMAGED: StoreError = StoreError::Damaged("pack of records");
 pub(super) struct Packing {
     waiting: Vec<Waiting>,
     bytes: usize,
+    packer: Packer,
 }
 
 #[derive(Debug)]
@@ -75,7 +77,8 @@ impl Packing {
 
     fn pack(&mut self, batch: &mut sled::Batch) -> Result<(), StoreError> {
         let Some(first) = self.waiting.first().map(|waiting| waiting.sequence) else { return Ok(()) };
-        let packed = pack(self.waiting.iter().map(|waiting| (waiting.sequence, waiting.bytes.as_slice())))?;
+        let records = self.waiting.iter().map(|waiting| (waiting.sequence, waiting.bytes.as_slice()));
+        let packed = self.packer.pack(records)?;
         for waiting in self.waiting.drain(..).filter(|waiting| waiting.has_row) {
             batch.remove(key::record(waiting.sequence));
         }
@@ -87,15 +90,42 @@ impl Packing {
 
 /// Packs records, which must be in log order: their sequences and bytes.
 pub fn pack<'a>(records: impl Iterator<Item = (Sequence, &'a [u8])>) -> Result<Vec<u8>, StoreError> {
-    let mut plain = Vec::with_capacity(BYTES);
-    let mut before = 0;
-    for (sequence, bytes) in records {
-        number::write(&mut plain, (sequence.0 - before).into());
-        number::write(&mut plain, u128::try_from(bytes.len()).unwrap_or(u128::MAX));
-        plain.extend(bytes);
-        before = sequence.0;
+    Packer::default().pack(records)
+}
+
+/// Keeps the memory that zstd works in. Allocating it for each pack would take a large part of the time.
+#[derive(Default)]
+struct Packer {
+    compressor: Option<Compressor<'static>>,
+    plain: Vec<u8>,
+}
+
+impl Packer {
+    fn pack<'a>(
+        &mut self,
+        records: impl Iterator<Item = (Sequence, &'a [u8])>,
+    ) -> Result<Vec<u8>, StoreError> {
+        let Self { compressor, plain } = self;
+        let compressor = match compressor {
+            Some(compressor) => compressor,
+            None => compressor.insert(Compressor::new(LEVEL).map_err(StoreError::Packing)?),
+        };
+        plain.clear();
+        let mut before = 0;
+        for (sequence, bytes) in records {
+            number::write(plain, (sequence.0 - before).into());
+            number::write(plain, u128::try_from(bytes.len()).unwrap_or(u128::MAX));
+            plain.extend(bytes);
+            before = sequence.0;
+        }
+        compressor.compress(plain).map_err(StoreError::Packing)
     }
-    zstd::bulk::compress(&plain, LEVEL).map_err(StoreError::Packing)
+}
+
+impl std::fmt::Debug for Packer {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Packer").finish_non_exhaustive()
+    }
 }
 
 /// The records of a pack, in order: their sequences and bytes.
