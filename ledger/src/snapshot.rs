@@ -51,7 +51,7 @@ pub struct PairView {
     pub day_ago: Option<Point>,
     /// Its newest ticks, and possibly some that are newer than this view.
     pub window: Window,
-    /// The instant after which the window has every tick.
+    /// The window has every tick from this instant on.
     pub kept_from: Timestamp,
 }
 
