@@ -140,10 +140,8 @@ pub(super) fn read_plain(text: &str) -> Option<(u64, u32)> {
     if !is_complete || whole.len() + decimals.len() > 18 {
         return None;
     }
-    let digits = whole
-        .bytes()
-        .chain(decimals.bytes())
-        .try_fold(0, |number, digit| digit.is_ascii_digit().then(|| number * 10 + u64::from(digit - b'0')))?;
+    let add = |number: u64, digit: u8| digit.is_ascii_digit().then(|| number * 10 + u64::from(digit - b'0'));
+    let digits = decimals.bytes().try_fold(whole.bytes().try_fold(0, add)?, add)?;
     Some((digits, u32::try_from(decimals.len()).ok()?))
 }
 
