@@ -131,8 +131,9 @@ impl FromStr for Price {
 /// The largest number of digits that always fit into 64 bits with room for a sign.
 const MOST_PLAIN_DIGITS: usize = 18;
 
-/// The digits of a decimal number, and how many of them are decimal places. `None` if it has no digits or more than [`MOST_PLAIN_DIGITS`], or
-/// anything else than digits and a decimal point between two of them. Reading a [`Decimal`] takes several times as long.
+/// The digits of a decimal number, and how many of them are decimal places. `None` if it has no digits, more than
+/// [`MOST_PLAIN_DIGITS`], or anything else than digits and a decimal point between two of them. Reading a [`Decimal`] takes
+/// several times as long.
 pub(super) fn read_plain(text: &str) -> Option<(u64, u32)> {
     let point = text.bytes().position(|byte| byte == b'.');
     let (whole, decimals) = match point {
