@@ -33,8 +33,15 @@ COMPARED = [
 ]
 
 
-def lines(scenario):
-    return json.loads((ROOT / f"bench/results/{scenario}.json").read_text())["lines"]
+def lines(scenario, results="bench/results"):
+    return json.loads((ROOT / results / f"{scenario}.json").read_text())["lines"]
+
+
+def ratios_before(scenario):
+    """The ratios of the run before the last one. A new benchmark has none."""
+    before = "bench/results/before"
+    found = lines(scenario, before) if (ROOT / before / f"{scenario}.json").exists() else []
+    return {line["name"]: f"{line['ratio']:.2f}" for line in found if line["ratio"]}
 
 
 def number(value):
@@ -111,12 +118,12 @@ def peers(_):
 def compared(_):
     rows = []
     for scenario, other, names in COMPARED:
-        known = {line["name"]: line for line in lines(scenario)}
+        known, before = {line["name"]: line for line in lines(scenario)}, ratios_before(scenario)
         for name in names:
             line = known.get(name) or sys.exit(f"bench/results/{scenario}.json has no line {name}")
             rows.append([f"[{scenario}](../bench/results/{scenario}.md): {name}", f"{number(line['tickwell'])} {line['unit']}",
-                         f"{number(line[other])} {line['unit']}", f"{line['ratio']:.2f}"])
-    return table(["benchmark", "Tickwell", "the other", "ratio"], rows)
+                         f"{number(line[other])} {line['unit']}", f"{line['ratio']:.2f}", before.get(name, "–")])
+    return table(["benchmark", "Tickwell", "the other", "ratio", "in the run before"], rows)
 
 
 def image(units):
