@@ -98,6 +98,16 @@ impl Scans {
         Ok(WindowAverages { from, to, expected, summary, scanned })
     }
 
+    /// How many ticks in memory [`Self::window`] has to visit. `None` if it has to read the store.
+    pub fn ticks_to_visit(&self, pair: Pair, view: &PairView, span: Span) -> Option<u64> {
+        let (from, to) = (view.slot.start().minus(span.duration()), view.slot);
+        let window = view.window_since(from)?;
+        if lock(&self.cache).contains_key(&(to, pair, span)) {
+            return Some(0);
+        }
+        Some(window.summarize(from, to).map_or(0, |summary| summary.count))
+    }
+
     fn cached_or(
         &self,
         key: (Slot, Pair, Span),

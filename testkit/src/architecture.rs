@@ -110,7 +110,11 @@ const LIBRARIES: [(&str, &[&str], &[&str]); 13] = [
     ("nkeys", &["common"], &["common/src/bus/nats"]),
     ("sled", &["ledger"], &["ledger/src/store"]),
     ("reqwest", &["poller", "cli"], &["poller/src/source", "cli/src/pod"]),
-    ("poem", &["api"], &["api/src/routes", "api/src/server", "api/src/problem", "api/src/dto"]),
+    (
+        "poem",
+        &["api"],
+        &["api/src/layers", "api/src/routes", "api/src/server", "api/src/problem", "api/src/dto"],
+    ),
     (
         "poem_openapi",
         &["api"],

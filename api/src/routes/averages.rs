@@ -33,10 +33,10 @@ use ledger::{
 /// The maximum number of windows in one request.
 const MAX_WINDOWS: usize = 16;
 
-/// Windows in memory that have at most this many slots together take less time than handing them to another thread: some ten
-/// microseconds, or a tenth of a millisecond for the first request after a tick, which computes medians. This is enough for two days
-/// of ten-second slots.
-const MAX_INLINE_SLOTS: u64 = 20_000;
+/// If the windows are in memory, and medians and moving averages need at most this many ticks, computing them takes at most a
+/// tenth of a millisecond, and usually some ten microseconds. That is about what handing them to another thread takes, so no
+/// other request waits longer for them.
+const MAX_INLINE_TICKS: u64 = 1_000;
 
 /// A coverage of zero, with as many decimal places as any other coverage.
 const NOTHING_COVERED: Decimal = Decimal::from_parts(0, 0, 0, false, LEAST_DECIMALS);
@@ -102,14 +102,16 @@ impl AveragesApi {
         let end = to.map_or(newest.slot.start(), |to| to.min(newest.slot.start()));
         let begins = |window: &WindowLength| end.minus(window.span.duration());
         let in_memory = windows.iter().all(|window| newest.window_since(begins(window)).is_some());
-        let slots: u64 = windows.iter().map(|window| window.span.millis() / newest.interval.millis()).sum();
+        let visited = |window: &WindowLength| state.scans.ticks_to_visit(pair, newest, window.span);
+        let is_short =
+            windows.iter().map(visited).sum::<Option<u64>>().is_some_and(|ticks| ticks <= MAX_INLINE_TICKS);
         let is_pinned = at_sequence.sequence.is_some();
         // A later slot cannot change windows that end with an earlier one.
         let is_past = to.is_some_and(|to| to <= newest.slot.start());
         at_sequence.lifetime.close_if(is_past);
         let is_final = is_pinned || is_past;
         let request = Requested { pair, windows, to, min_coverage, is_final };
-        if to.is_none() && in_memory && slots <= MAX_INLINE_SLOTS {
+        if to.is_none() && is_short {
             return averages(&state, newest, &request).map(Json::of);
         }
         let workers = state.workers.clone();

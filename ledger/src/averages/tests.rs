@@ -95,7 +95,16 @@ fn a_window_of_too_many_ticks_has_everything_but_median_and_moving_average() {
         let span = Span::from_millis(count * 100).unwrap();
         scans.window(&store, pair, &view, span).unwrap()
     };
+    let to_visit = |count: u64| scans.ticks_to_visit(pair, &view, Span::from_millis(count * 100).unwrap());
+    assert_eq!((to_visit(7), to_visit(MAX_SCANNED_TICKS)), (Some(7), Some(MAX_SCANNED_TICKS)));
     let (most, too_many) = (ticks(MAX_SCANNED_TICKS), ticks(MAX_SCANNED_TICKS + 1));
+    assert_eq!(
+        (to_visit(7), to_visit(MAX_SCANNED_TICKS)),
+        (Some(7), Some(0)),
+        "only the longer one is cached"
+    );
+    let later = PairView { kept_from: slot(2).start(), ..view.clone() };
+    assert_eq!(scans.ticks_to_visit(pair, &later, Span::from_millis(MAX_SCANNED_TICKS * 100).unwrap()), None);
     assert_eq!(most.scanned.unwrap().median.to_string(), "1.50000000000");
     assert_eq!(too_many.summary.unwrap().count, MAX_SCANNED_TICKS + 1);
     assert_eq!(
