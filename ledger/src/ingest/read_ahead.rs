@@ -11,7 +11,7 @@ use common::{
 /// Once this many records have been read ahead, no more are read. They are stored together, which takes less time the more
 /// there are: each commit waits for the disk, and writes some rows again. More than this gains little, and a long commit
 /// delays requests that read the store.
-const MAX_ENTRIES: usize = 4_000;
+const MAX_ENTRIES: usize = 2_000;
 
 /// Once the records have this many bytes, no more are read either. This is the size of usual records, and bounds the memory.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
@@ -210,7 +210,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_read_ahead_is_bounded() {
-        for (entries, size) in [(1_000, 1), (10, MAX_BYTES.div_ceil(40))] {
+        for (entries, size) in [(500, 1), (10, MAX_BYTES.div_ceil(40))] {
             let script =
                 (0..8).map(|number| Ok(batch(number * entries + 1..=(number + 1) * entries, size, 9, 1)));
             let (read, left) = ahead(script.collect()).await;
