@@ -10,9 +10,9 @@ use poem::{
 
 /// An endpoint that all connections share. Clones are cheap.
 ///
-/// Layers are not added with the framework's `around`. Its future contains the request several times and the futures of all
-/// layers inside, so that copying futures would take a third of the instructions for a kept answer. Here each layer's future is
-/// allocated, and contains little more than the request.
+/// Layers are not added with the framework's `around`. Its future contains the request several times, and also the
+/// futures of all layers inside. Copying such futures would take a third of the instructions for a kept answer. Here
+/// each layer's future is allocated, and contains little more than the request.
 #[derive(Clone)]
 pub struct SharedEndpoint(Arc<dyn DynEndpoint<Output = Response>>);
 

@@ -116,8 +116,8 @@ impl Listener {
             let Some((stream, remote, place)) = accepted else { continue };
             let handover = Handover::default();
             let local = stream.local_addr().unwrap_or(remote);
-            // Shared by the connection's requests only, so that requests of other connections on other cores do not count
-            // references at the same time.
+            // Shared by the connection's requests only, so that requests of other connections on other cores do not
+            // count references at the same time.
             let (endpoints, tasks) = (endpoints.clone(), open.clone());
             let served = Arc::new(Served { endpoints, tasks, handover: handover.clone(), local, remote });
             let service = service_fn(move |request| {
@@ -193,8 +193,8 @@ async fn accept(
     }
 }
 
-/// Refuses requests without a host or with several (RFC 9112, section 3.2). A proxy could read such a request as one for another
-/// host.
+/// Refuses requests without a host or with several (RFC 9112, section 3.2). A proxy could read such a request as one
+/// for another host.
 fn check_host<B>(request: &hyper::Request<B>) -> Result<(), Problem> {
     let hosts = request.headers().get_all(http::header::HOST).iter().count();
     match (request.version(), hosts) {

@@ -26,7 +26,7 @@ async function request(path, signal, headers) {
 	if (Math.abs(date - now()) > 1_000) ahead = date - Date.now();
 	if (response.ok) return response;
 	if (response.status === 429) {
-		const pause = 1e3 * response.headers.get("Retry-After");
+		const pause = 1e3 * (parseInt(response.headers.get("Retry-After")) || 5);
 		setTimeout(() => (limited = undefined), pause);
 		throw (limited = Error(`too many requests; continuing at ${clock(now() + pause)}`));
 	}

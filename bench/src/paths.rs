@@ -61,7 +61,7 @@ pub const PATHS: [Path; 13] = [
         run: |times| answers(NEWEST, true, times),
     },
     Path {
-        name: "averages of three windows, computed, without HTTP",
+        name: "averages of three windows with known medians, computed, without HTTP",
         times: 500,
         run: |times| answers("/v1/prices/BTC-USD/averages?window=10m,1h,4h", true, times),
     },
@@ -215,8 +215,8 @@ fn packed(payloads: &[(Sequence, Vec<u8>)]) -> Result<Vec<u8>> {
     Ok(pack(payloads.iter().map(|(sequence, bytes)| (*sequence, bytes.as_slice())))?)
 }
 
-/// Responses to a path, with all middleware of a pod, but without a connection. If they are `computed`, each request has another
-/// header, so that the pod has not kept its response.
+/// Responses to a path, with all middleware of a pod, but without a connection. If they are `computed`, each request
+/// has another header, so that the pod has not kept its response.
 fn answers(path: &str, computed: bool, times: u64) -> Result<()> {
     let request = |number: u64| {
         let accept = if computed { format!("*/*;q=0.9{number}") } else { "*/*".to_owned() };

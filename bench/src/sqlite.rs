@@ -1,8 +1,9 @@
 //! Does the work of Tickwell's store with SQLite. Each batch is one transaction, which stores the same ticks, gaps,
 //! roll-ups, recent records and cursor as Tickwell's store.
 //!
-//! Durability is the same as in Tickwell's store: a commit survives a crash of the process (WAL, `synchronous = NORMAL`), but a
-//! power failure loses what the operating system has not written to disk yet. Both page caches have 8 MiB.
+//! Durability is the same as in Tickwell's store: a commit survives a crash of the process (WAL, `synchronous =
+//! NORMAL`), but a power failure loses what the operating system has not written to disk yet. Both page caches have 8
+//! MiB.
 
 use std::{
     collections::{BTreeMap, VecDeque},

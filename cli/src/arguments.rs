@@ -103,8 +103,8 @@ enum Command {
     /// Import your own history of a pair into a new log, before the first record of the pair
     ///
     /// The records are marked as backfilled, and their quotes as imported. Writes to the log on NATS if bus.url is set,
-    /// otherwise to the store in store.path; no poller may be running. Refused if the log already has records of the pair.
-    /// When a poller starts, it continues behind the imported history.
+    /// otherwise to the store in store.path; no poller may be running. Refused if the log already has records of the
+    /// pair. When a poller starts, it continues behind the imported history.
     Import(ImportArguments),
     /// Back up a store into one file
     ///

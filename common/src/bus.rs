@@ -104,7 +104,8 @@ pub enum AppendError {
 }
 
 crate::words! {
-    /// Why the log is unavailable at the moment. Retrying makes sense: the log may recover, or an operator may repair it.
+    /// Why the log is unavailable at the moment. Retrying makes sense: the log may recover, or an operator may repair
+    /// it.
     pub enum Trouble ("trouble") {
         /// The log does not respond.
         Silent = "silent",
@@ -230,8 +231,8 @@ pub trait LogWriter: Send + Sync {
         1
     }
 
-    /// Appends consecutive records of one pair, each like [`append`](Self::append), and returns the sequence of the last
-    /// one. There must be at least one record.
+    /// Appends consecutive records of one pair, each like [`append`](Self::append), and returns the sequence of the
+    /// last one. There must be at least one record.
     async fn append_all(&self, records: &[Record], expected: Sequence) -> Result<Sequence, Partly> {
         let mut last = expected;
         for (stored, record) in records.iter().enumerate() {
@@ -276,7 +277,8 @@ pub trait LogReader: Send {
     /// that the log still has.
     async fn rewind(&mut self, sequence: Sequence);
 
-    /// Checks with the log's leader that the log still has this record at this position, or that the record has expired.
+    /// Checks with the log's leader that the log still has this record at this position, or that the record has
+    /// expired.
     ///
     /// # Errors
     ///
@@ -311,8 +313,8 @@ impl ReadError {
 impl Entry {
     /// Decodes the record in the message.
     ///
-    /// Readers and writers of the log both use this function, so that they agree on which messages are records. A message
-    /// that was published without the fence is not a record, because it could repeat or invent a slot.
+    /// Readers and writers of the log both use this function, so that they agree on which messages are records. A
+    /// message that was published without the fence is not a record, because it could repeat or invent a slot.
     pub fn record(&self) -> Result<Record, NotRecord> {
         let id = self.id.as_deref().ok_or(NotRecord::Unfenced)?;
         let record = wire::decode(&self.payload)?;

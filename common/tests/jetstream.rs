@@ -303,8 +303,8 @@ async fn a_call_that_is_cancelled_loses_no_message() {
     let world = world().await;
     let identity = world.nats.identity().await.unwrap();
     let last = world.keep_the_last_of_five().await;
-    // The reader looks at the stream again after it has received the message, because messages before it are missing. The
-    // call is cancelled at each place where it waits.
+    // The reader looks at the stream again after it has received the message, because messages before it are missing.
+    // The call is cancelled at each place where it waits.
     for times in 0.. {
         let mut reader = world.nats.follow(identity.clone(), Sequence(1), None);
         let finished = poll_times(reader.next(), times).await;

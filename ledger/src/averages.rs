@@ -105,7 +105,9 @@ impl Scans {
         if lock(&self.cache).contains_key(&(to, pair, span)) {
             return Some(0);
         }
-        Some(window.summarize(from, to).map_or(0, |summary| summary.count))
+        let count = window.summarize(from, to).map_or(0, |summary| summary.count);
+        // Of more ticks, neither the median nor the EMA is computed.
+        Some(if count > MAX_SCANNED_TICKS { 0 } else { count })
     }
 
     fn cached_or(

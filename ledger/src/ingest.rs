@@ -40,20 +40,20 @@ use crate::{
 const MAX_READY_LAG: u64 = 100;
 
 /// A pod that is more than this many records behind asks for the newest slot of the log. From that slot, the pod
-/// computes which quotes will be past retention once it has caught up, and does not store these quotes. It also computes
-/// which ticks will be before the windows in memory, and does not add these ticks to the windows.
+/// computes which quotes will be past retention once it has caught up, and does not store these quotes. It also
+/// computes which ticks will be before the windows in memory, and does not add these ticks to the windows.
 const FAR_BEHIND: u64 = 10_000;
 
-/// How much further back than `windows.keep` the windows of a pod reach that has just caught up. Pairs whose newest slot is
-/// somewhat older than that of the log then have whole windows too.
+/// How much further back than `windows.keep` the windows of a pod reach that has just caught up. Pairs whose newest
+/// slot is somewhat older than that of the log then have whole windows too.
 const WINDOWS_MARGIN: Duration = Duration::from_secs(3_600);
 
 /// How much longer rows stay in the store than their retention plus `windows.keep`, so that a request that uses an
 /// older snapshot still finds the rows that belong to that snapshot.
 const RECLAIM_DELAY: Duration = Duration::from_secs(3_600);
 
-/// How long to wait before a batch is read again. A batch is read again if it does not continue the store's newest record,
-/// and if it cannot be checked at present whether the store is a copy of the log.
+/// How long to wait before a batch is read again. A batch is read again if it does not continue the store's newest
+/// record, and if it cannot be checked at present whether the store is a copy of the log.
 const DOUBT_PAUSE: Duration = Duration::from_secs(3);
 
 /// Follows the log and keeps the store and the snapshot up to date.
@@ -86,7 +86,8 @@ pub struct Ingest {
 pub struct Checks {
     /// Whether the pod has what it needs to serve requests.
     pub log: Check,
-    /// Whether there has ever been a price. Without one, the pod is degraded and not unready: it can say what is missing.
+    /// Whether there has ever been a price. Without one, the pod is degraded and not unready: it can say what is
+    /// missing.
     pub prices: Check,
 }
 
@@ -314,7 +315,9 @@ impl Ingest {
         } else if self.snapshots.borrow().pairs.is_empty() {
             Condition::Unready("the log has no records yet".to_owned())
         } else if let Some(Closed { reason, .. }) = &self.closed {
-            Condition::Degraded(format!("the store is unavailable, so history cannot be served: {reason}"))
+            Condition::Degraded(format!(
+                "the store is unavailable, so only what is in memory can be served: {reason}"
+            ))
         } else if self.misplaced {
             Condition::Degraded(MISPLACED.to_owned())
         } else if !self.has_reserve {

@@ -105,8 +105,8 @@ pub enum PinError {
 /// pairs. The pairs take turns, and a new leader writes one more record for each.
 const RECORDS_PER_PAIR: u64 = 4;
 
-/// How many intervals one pair may be ahead of another: while the records of a slot are being written, one, and one more if
-/// a slot of the other pair is late.
+/// How many intervals one pair may be ahead of another: while the records of a slot are being written, one, and one
+/// more if a slot of the other pair is late.
 const MAX_LEAD: u32 = 2;
 
 /// How far back the tick "a day ago" is.
@@ -140,8 +140,8 @@ impl Snapshot {
         Ok(snapshot)
     }
 
-    /// The snapshot at an earlier sequence, if that is within `reach` of the slot that the log has reached. Whether the sequence is too
-    /// old depends only on slots, so that all pods make the same decision.
+    /// The snapshot at an earlier sequence, if that is within `reach` of the slot that the log has reached. Whether the
+    /// sequence is too old depends only on slots, so that all pods make the same decision.
     pub fn at(&self, store: &Store, sequence: Sequence, reach: Duration) -> Result<Self, PinError> {
         if sequence > self.sequence {
             return Err(PinError::Ahead { newest: self.sequence });
@@ -174,9 +174,9 @@ impl Snapshot {
     /// The slot that the log has reached: the newest slot of those pairs that are being written, without those that are
     /// more than two intervals ahead of another one.
     ///
-    /// A pair is being written if its newest tick or gap is among the last records of the log. So a pair that has stopped
-    /// does not hold the log back. A pair whose records are ahead, because a poller's clock was ahead, does not push it
-    /// forward: such a pair gets no more records until its newest slot has passed. A pair whose newest tick is
+    /// A pair is being written if its newest tick or gap is among the last records of the log. So a pair that has
+    /// stopped does not hold the log back. A pair whose records are ahead, because a poller's clock was ahead, does not
+    /// push it forward: such a pair gets no more records until its newest slot has passed. A pair whose newest tick is
     /// backfilled counts only if there is no other.
     pub fn reached(&self) -> Option<Slot> {
         let newest = self.pairs.values().map(|view| view.sequence).max()?;
@@ -210,8 +210,8 @@ impl Snapshot {
         events
     }
 
-    /// Sets each pair's tick of a day ago. It is read from the store if the window may not reach back far enough, so that
-    /// results do not depend on how much is kept in memory. The store must hold every record up to this snapshot.
+    /// Sets each pair's tick of a day ago. It is read from the store if the window may not reach back far enough, so
+    /// that results do not depend on how much is kept in memory. The store must hold every record up to this snapshot.
     pub fn find_day_ago_ticks(&mut self, store: &Store) -> Result<(), StoreError> {
         for (pair, view) in &mut self.pairs {
             let Some(newest) = &view.tick else { continue };
@@ -260,8 +260,8 @@ impl Snapshot {
 
     /// Adds one record. A record that contradicts what is known is rejected and only advances the sequence.
     ///
-    /// Ticks of slots before `windows_from` are not added to the windows. Use it if so many records follow that no window
-    /// will reach back to these ticks. Until then, windows are computed from the store.
+    /// Ticks of slots before `windows_from` are not added to the windows. Use it if so many records follow that no
+    /// window will reach back to these ticks. Until then, windows are computed from the store.
     pub fn apply(&mut self, stored: &Stored, keep: Duration, windows_from: Timestamp) -> Option<Rejection> {
         let Stored { sequence, record } = stored;
         self.sequence = *sequence;

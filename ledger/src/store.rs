@@ -191,14 +191,14 @@ impl Store {
         &self.path
     }
 
-    /// Whether the data file is still where it was when the store was opened. If somebody has deleted or replaced it, the
-    /// process writes to a file that no longer has a name, and everything in it is lost when the process ends.
+    /// Whether the data file is still where it was when the store was opened. If somebody has deleted or replaced it,
+    /// the process writes to a file that no longer has a name, and everything in it is lost when the process ends.
     pub fn is_in_place(&self) -> bool {
         self.file == open::place(&self.path)
     }
 
-    /// Keeps some space of the disk, with which the store can be opened while the disk is full. Returns whether there is such
-    /// space.
+    /// Keeps some space of the disk, with which the store can be opened while the disk is full. Returns whether there
+    /// is such space.
     pub fn keep_reserve(&self) -> std::io::Result<bool> {
         reserve::keep(&self.path)
     }

@@ -134,8 +134,9 @@ impl Node {
         Self { summary, children: Children::Nodes(children) }
     }
 
-    /// Adds a tick. If the node is full, it stays as it is, and the tick is in the new sibling of the same height that is
-    /// returned. A node that another tree shares is copied first. So of the ticks of one batch, only the first ones copy.
+    /// Adds a tick. If the node is full, it stays as it is, and the tick is in the new sibling of the same height that
+    /// is returned. A node that another tree shares is copied first. So of the ticks of one batch, only the first ones
+    /// copy.
     fn push(node: &mut Arc<Self>, tick: WindowTick) -> Option<Arc<Self>> {
         let Self { summary, children } = Arc::make_mut(node);
         let sibling = match children {
@@ -199,8 +200,10 @@ impl Node {
         range: TimeRange,
         each: &mut impl FnMut(&WindowTick) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
+        if !self.touches(range) {
+            return ControlFlow::Continue(());
+        }
         match &self.children {
-            _ if !self.touches(range) => ControlFlow::Continue(()),
             Children::Nodes(nodes) => nodes.iter().try_for_each(|node| node.visit(range, each)),
             Children::Ticks(ticks) => {
                 ticks.iter().filter(|tick| range.contains(tick.point.slot)).try_for_each(each)
@@ -213,8 +216,10 @@ impl Node {
         range: TimeRange,
         each: &mut impl FnMut(&WindowTick) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
+        if !self.touches(range) {
+            return ControlFlow::Continue(());
+        }
         match &self.children {
-            _ if !self.touches(range) => ControlFlow::Continue(()),
             Children::Nodes(nodes) => nodes.iter().rev().try_for_each(|node| node.visit_back(range, each)),
             Children::Ticks(ticks) => {
                 ticks.iter().rev().filter(|tick| range.contains(tick.point.slot)).try_for_each(each)

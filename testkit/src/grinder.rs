@@ -1,5 +1,5 @@
-//! The grinder disturbs the processes of a feed at random, reproducibly by a seed, and checks that the log and every pod's
-//! responses are correct.
+//! The grinder disturbs the processes of a feed at random, reproducibly by a seed, and checks that the log and every
+//! pod's responses are correct.
 //!
 //! In reading order:
 //!
@@ -9,8 +9,8 @@
 //! 4. `play`: the main loop, which performs steps, undoes them when they are due, observes the pods, and starts checks.
 //! 5. `log`: the log, read directly from the server.
 //! 6. `probe`: responses of pods between checks; `answers`: what they should have been.
-//! 7. `check`: repairs everything, and compares the log with all responses; `servers`: restarts the servers and compares
-//!    their copies of the log.
+//! 7. `check`: repairs everything, and compares the log with all responses; `servers`: restarts the servers and
+//!    compares their copies of the log.
 //! 8. `rollback`: runs rounds instead of the plan. In each round, servers of a cluster get older copies of their stores
 //!    back. `round` makes the random choices of a round.
 //! 9. [`Report`]: what was done, and what was wrong.

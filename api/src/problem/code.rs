@@ -200,7 +200,7 @@ impl Code {
             Self::StoreUnavailable => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 Later,
-                "History is temporarily unavailable. The newest prices are still served.",
+                "What is only on disk is temporarily unavailable. The newest prices are still served.",
                 "Retry after `Retry-After`, or use another pod. Operators find the reason at `/readyz?verbose`. It is \
                  usually a full disk.",
             ),

@@ -33,9 +33,9 @@ use ledger::{
 /// The maximum number of windows in one request.
 const MAX_WINDOWS: usize = 16;
 
-/// If the windows are in memory, and medians and moving averages need at most this many ticks, computing them takes at most a
-/// tenth of a millisecond, and usually some ten microseconds. That is about what handing them to another thread takes, so no
-/// other request waits longer for them.
+/// If the windows are in memory, and medians and moving averages need at most this many ticks, computing them takes at
+/// most a tenth of a millisecond, and usually some ten microseconds. That is about what handing them to another thread
+/// takes, so no other request waits longer for them.
 const MAX_INLINE_TICKS: u64 = 1_000;
 
 /// A coverage of zero, with as many decimal places as any other coverage.
@@ -70,13 +70,13 @@ impl AveragesApi {
         /// The share of each window that ticks must cover, such as `0.95` or `95%`. If ticks cover less of a window,
         /// the response is 503 `thin_window`. Default: any coverage.
         min_coverage: Query<Option<CoverageParameter>>,
-        /// The maximum age of the pair's newest price, counted from its slot. Cannot be combined with `to`. Default: any
-        /// age.
+        /// The maximum age of the pair's newest price, counted from its slot. Cannot be combined with `to`. Default:
+        /// any age.
         max_age: Query<Option<SpanText>>,
         /// The minimum number of sources of the newest price. Cannot be combined with `to`. Default: any number.
         min_sources: Query<Option<MinSources>>,
-        /// The maximum spread between the sources of the newest price, such as `0.005` or `0.5%`. Cannot be combined with
-        /// `to`. Default: any spread.
+        /// The maximum spread between the sources of the newest price, such as `0.005` or `0.5%`. Cannot be combined
+        /// with `to`. Default: any spread.
         max_spread: Query<Option<RatioParameter>>,
         /// Use the log as it was at this position. Default: the newest position.
         at_sequence: AsOf,
@@ -103,15 +103,19 @@ impl AveragesApi {
         let begins = |window: &WindowLength| end.minus(window.span.duration());
         let in_memory = windows.iter().all(|window| newest.window_since(begins(window)).is_some());
         let visited = |window: &WindowLength| state.scans.ticks_to_visit(pair, newest, window.span);
-        let is_short =
-            windows.iter().map(visited).sum::<Option<u64>>().is_some_and(|ticks| ticks <= MAX_INLINE_TICKS);
+        let is_short = to.is_none()
+            && windows
+                .iter()
+                .map(visited)
+                .sum::<Option<u64>>()
+                .is_some_and(|ticks| ticks <= MAX_INLINE_TICKS);
         let is_pinned = at_sequence.sequence.is_some();
         // A later slot cannot change windows that end with an earlier one.
         let is_past = to.is_some_and(|to| to <= newest.slot.start());
         at_sequence.lifetime.close_if(is_past);
         let is_final = is_pinned || is_past;
         let request = Requested { pair, windows, to, min_coverage, is_final };
-        if to.is_none() && is_short {
+        if is_short {
             return averages(&state, newest, &request).map(Json::of);
         }
         let workers = state.workers.clone();
@@ -159,8 +163,8 @@ fn averages(state: &State, newest: &PairView, requested: &Requested) -> Result<A
     Ok(Averages { pair: PairText(*pair), as_of, sequence, windows })
 }
 
-/// The view of a pair as if its newest slot were the one at or before `to`, and the sequence of that slot's record. Only
-/// what averages need is replaced.
+/// The view of a pair as if its newest slot were the one at or before `to`, and the sequence of that slot's record.
+/// Only what averages need is replaced.
 fn ending_at(
     state: &State,
     newest: &PairView,

@@ -123,8 +123,8 @@ impl HistoryApi {
 /// A range of at most this many slots is thinned about as quickly as a page is read: within a few milliseconds.
 const SHORT_SLOTS: u64 = 50_000;
 
-/// A page of at most this many ticks that are in memory takes some ten microseconds. That is less than handing it to another
-/// thread takes, so no other request waits longer for it.
+/// A page of at most this many ticks that are in memory takes some ten microseconds. That is less than handing it to
+/// another thread takes, so no other request waits longer for it.
 const MAX_INLINE_ITEMS: usize = 200;
 
 /// A valid request.

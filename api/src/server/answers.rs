@@ -43,8 +43,8 @@ const MAX_ANSWERS: usize = 4_096;
 /// The longest request target, together with the value of `Accept`, of an answer that is kept.
 const MAX_KEY_BYTES: usize = 1_024;
 
-/// How many headers are added to those of an answer, here and by the outer middleware. There must be room for them, because making
-/// room for one after the other takes longer than adding them.
+/// How many headers are added to those of an answer, here and by the outer middleware. There must be room for them,
+/// because making room for one after the other takes longer than adding them.
 const MORE_HEADERS: usize = 16;
 
 /// The answers that a pod keeps.
@@ -108,8 +108,8 @@ enum Validity {
     },
 }
 
-/// Answers a request, if possible without calling its route. Adds `Cache-Control` and `ETag`, compresses the body if the
-/// client accepts that, and returns 304 if the client already has the answer.
+/// Answers a request, if possible without calling its route. Adds `Cache-Control` and `ETag`, compresses the body if
+/// the client accepts that, and returns 304 if the client already has the answer.
 pub(super) async fn answer(
     next: SharedEndpoint,
     request: Request,
@@ -253,8 +253,8 @@ impl Answers {
         Now { wall: self.state.clock.now(), steady: self.state.clock.steady() }
     }
 
-    /// Calls the route. Returns its response in `Err` if it is not an answer that other clients could get, too: if it is
-    /// an error or a stream.
+    /// Calls the route. Returns its response in `Err` if it is not an answer that other clients could get, too: if it
+    /// is an error or a stream.
     async fn compute(
         &self,
         next: &SharedEndpoint,

@@ -1,6 +1,7 @@
 //! CORS: lets web pages of allowed origins read responses, and tells other pages why they may not.
 //!
-//! The framework's own middleware is not used. It allows every origin if the list is empty, and its refusals say nothing.
+//! The framework's own middleware is not used. It allows every origin if the list is empty, and its refusals say
+//! nothing.
 
 use std::sync::Arc;
 
@@ -13,8 +14,8 @@ use crate::{
     problem::{Code, Problem, into_response},
 };
 
-/// The request headers that pages may send. Generated clients, such as CoinGecko's, send headers about themselves, and a
-/// browser sends no request with a header that is not allowed.
+/// The request headers that pages may send. Generated clients, such as CoinGecko's, send headers about themselves, and
+/// a browser sends no request with a header that is not allowed.
 const ALLOWED_HEADERS: HeaderValue = HeaderValue::from_static(
     "authorization, content-type, x-api-key, x-cg-demo-api-key, x-cg-pro-api-key, if-none-match, last-event-id, \
      traceparent, user-agent, x-stainless-arch, x-stainless-lang, x-stainless-os, x-stainless-package-version, \

@@ -153,8 +153,8 @@ fn for_operators(routes: impl Endpoint + 'static) -> SharedEndpoint {
         .around(|next, request| normalize_and_count(next, request, None))
 }
 
-/// Adapts the responses to clients that do not understand problems: those of CoinGecko's dialect, and browsers that open a
-/// stream.
+/// Adapts the responses to clients that do not understand problems: those of CoinGecko's dialect, and browsers that
+/// open a stream.
 async fn adapt(next: SharedEndpoint, request: Request, has_dialect: bool) -> Result<Response> {
     let path = request.uri().path();
     // These futures are allocated, because few requests need them.
@@ -210,8 +210,9 @@ fn requested_sequence(request: &Request) -> Result<Option<Sequence>, Problem> {
     requested.map(|(name, text)| sequence(text).ok_or_else(|| not_a_sequence(name))).transpose()
 }
 
-/// The outermost layer. It treats HEAD as GET, ignores a slash at the end in CoinGecko's dialect, refuses requests that are too long or have a body, turns errors into
-/// problems, sets the headers that every response has, and counts the request.
+/// The outermost layer. It treats HEAD as GET, ignores a slash at the end in CoinGecko's dialect, refuses requests that
+/// are too long or have a body, turns errors into problems, sets the headers that every response has, and counts the
+/// request.
 async fn normalize_and_count(
     next: SharedEndpoint,
     mut request: Request,

@@ -1,8 +1,8 @@
 //! Streams take their connection over from hyper.
 //!
-//! hyper keeps two buffers of 8 KiB for each connection, and the state of a parser. A stream needs none of that after the
-//! head of its response, but lasts for hours. So hyper only sends the head. Then a [`Lent`] connection is taken away from
-//! hyper, and a small task writes the body.
+//! hyper keeps two buffers of 8 KiB for each connection, and the state of a parser. A stream needs none of that after
+//! the head of its response, but lasts for hours. So hyper only sends the head. Then a [`Lent`] connection is taken
+//! away from hyper, and a small task writes the body.
 
 use std::{
     io::{self, IoSlice},
@@ -180,8 +180,8 @@ impl AsyncWrite for Lent {
         self.connection.as_ref().is_some_and(AsyncWrite::is_write_vectored)
     }
 
-    /// hyper flushes the connection when its own buffer is empty. So if somebody waits to take the connection over, the head
-    /// has been sent.
+    /// hyper flushes the connection when its own buffer is empty. So if somebody waits to take the connection over, the
+    /// head has been sent.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = self.connection()?.poll_flush(context);
         if matches!(flushed, Poll::Ready(Ok(()))) {

@@ -47,7 +47,8 @@ const EXEMPT: [&str; 3] = ["/livez", "/readyz", "/version"];
 /// How many clients are remembered before idle ones are forgotten.
 const MAX_LIMITED_CLIENTS: usize = 10_000;
 
-/// The remembered clients are counted once in so many requests, because that locks all parts of the map one after the other.
+/// The remembered clients are counted once in this many requests, because that locks
+/// all parts of the map one after the other.
 const COUNTED_EVERY: u32 = 64;
 
 const POLICY_HEADER: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -109,8 +110,8 @@ impl Gate {
 }
 
 impl Limits {
-    /// Counts a request as `weight` requests and returns what is left of the quota. If too little is left, the error is the same
-    /// and how long the client must wait.
+    /// Counts a request as `weight` requests and returns what is left of the quota. If too little is left, the error is
+    /// the same and how long the client must wait.
     fn take(&self, client: Client, weight: NonZeroU32) -> Result<Remaining, (Remaining, Duration)> {
         let is_due = self.taken.fetch_add(1, Ordering::Relaxed).is_multiple_of(COUNTED_EVERY);
         if is_due && self.clients.len() > MAX_LIMITED_CLIENTS {
@@ -149,8 +150,8 @@ impl Limits {
     }
 }
 
-/// Lets a request for the metrics through only if its client has a valid key, if keys are required. Lets all other requests
-/// through.
+/// Lets a request for the metrics through only if its client has a valid key, if keys are required. Lets all other
+/// requests through.
 pub(super) async fn protect_metrics(
     next: SharedEndpoint,
     request: Request,

@@ -12,9 +12,9 @@ use serde_json::json;
 
 use crate::rig::{Answer, Rig, at, gap, gap_of, tick, tick_record};
 
-/// The maximum size of the page and all its files together. Raised from 41,200 for the lines that are kept between redraws,
-/// the page about feeds, the progress of a backfill, the reasons of failing sources, local times, the lines on cards, and the
-/// changes of pairs that are not in the chart.
+/// The maximum size of the page and all its files together. Raised from 41,200 for the lines that are kept between
+/// redraws, the page about feeds, the progress of a backfill, the reasons of failing sources, local times, the lines on
+/// cards, and the changes of pairs that are not in the chart.
 const MAX_BYTES: usize = 56_000;
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \

@@ -33,8 +33,8 @@ pub(super) fn explained(mut error: Error) -> Error {
     error
 }
 
-/// The flag that was given both before and after the command, if there is one: clap ignores the first ones then. `overrides`
-/// is the number of `--set` flags that clap has read.
+/// The flag that was given both before and after the command, if there is one: clap ignores the first ones then.
+/// `overrides` is the number of `--set` flags that clap has read.
 pub(super) fn split_flag(given: &[OsString], overrides: usize) -> Option<&'static str> {
     let count = |flag: &str| {
         let is_flag =

@@ -1,6 +1,7 @@
 //! The lists that can be exported, and where their rows are read from.
 //!
-//! A row has the same members in the same order as an item of the API's lists, whether it is read from a pod or a store.
+//! A row has the same members in the same order as an item of the API's lists, whether it is read from a pod or a
+//! store.
 
 use std::{collections::VecDeque, time::Duration};
 

@@ -1,9 +1,9 @@
 //! Tests a process that cannot write to its store, as on a full disk: prices continue, history is unavailable, and
 //! nothing is lost.
 //!
-//! In most of these tests, the disk is not really full. Instead, a limit on the size of files makes the writes fail, although
-//! with another error than on a full disk. The limit can be removed while the process runs. One test fills a small file
-//! system, which only root can create.
+//! In most of these tests, the disk is not really full. Instead, a limit on the size of files makes the writes fail,
+//! although with another error than on a full disk. The limit can be removed while the process runs. One test fills a
+//! small file system, which only root can create.
 
 use std::{
     fs,

@@ -7,8 +7,8 @@ use rust_decimal::Decimal;
 /// The length of the longest text that is written here: a sign, 28 decimal places, a point, and a zero before it.
 const MAX_BYTES: usize = 31;
 
-/// Displays a decimal with all of its digits, as [`Decimal`] itself does. It takes a fraction of the time, because nearly all
-/// numbers fit in 64 bits without their point.
+/// Displays a decimal with all of its digits, as [`Decimal`] itself does. It takes a fraction of the time, because
+/// nearly all numbers fit in 64 bits without their point.
 #[derive(Debug, Clone, Copy)]
 pub struct Digits(pub Decimal);
 

@@ -28,8 +28,8 @@ pub enum PriceError {
     /// The number is 10¹² or larger.
     #[error("a price must be below 1000000000000")]
     TooLarge,
-    /// The number has more than [`Price::MAX_DECIMALS`] decimal places, or it is the price of a source and has more than
-    /// [`Price::MAX_QUOTED_DECIMALS`].
+    /// The number has more than [`Price::MAX_DECIMALS`] decimal places, or it is the price of a source and has more
+    /// than [`Price::MAX_QUOTED_DECIMALS`].
     #[error(
         "a price can have at most {} decimal places, and at most {} if it comes from a source",
         Price::MAX_DECIMALS,
@@ -44,15 +44,14 @@ impl Price {
     /// The largest number of decimal places of a source's price. Two more places are left: one for the
     /// exact midpoint of bid and ask, and one for the exact midpoint of two of those.
     pub const MAX_QUOTED_DECIMALS: u32 = 12;
-    const BOUND_WHOLE: u64 = 1_000_000_000_000;
     /// 10¹². Every price is below this.
-    const BOUND: Decimal = Decimal::from_parts(0xd4a5_1000, 0xe8, 0, false, 0);
+    const BOUND: u64 = 1_000_000_000_000;
 
     /// Creates a price from a decimal. Trailing zeros are kept.
     pub fn new(value: Decimal) -> Result<Self, PriceError> {
         if value <= Decimal::ZERO {
             Err(PriceError::NotPositive)
-        } else if value >= Self::BOUND {
+        } else if value >= Decimal::from(Self::BOUND) {
             Err(PriceError::TooLarge)
         } else if value.scale() > Self::MAX_DECIMALS {
             Err(PriceError::TooPrecise)
@@ -65,7 +64,7 @@ impl Price {
     fn of_digits(digits: u64, places: u32) -> Option<Self> {
         let whole = digits / 10_u64.checked_pow(places)?;
         let value = Decimal::try_from_i128_with_scale(digits.into(), places).ok()?;
-        (digits > 0 && whole < Self::BOUND_WHOLE && places <= Self::MAX_DECIMALS).then_some(Self(value))
+        (digits > 0 && whole < Self::BOUND && places <= Self::MAX_DECIMALS).then_some(Self(value))
     }
 
     /// The exact value, including trailing zeros.
@@ -81,8 +80,8 @@ impl Price {
 
     /// The midpoint of two prices, with at most one more decimal place than the more precise one has.
     ///
-    /// It is exact if both prices have at most [`Price::MAX_QUOTED_DECIMALS`] places, as sources' prices do. Otherwise it is
-    /// rounded half to even at the last place.
+    /// It is exact if both prices have at most [`Price::MAX_QUOTED_DECIMALS`] places, as sources' prices do. Otherwise
+    /// it is rounded half to even at the last place.
     #[must_use]
     pub fn midpoint(self, other: Self) -> Self {
         let scale = self.0.scale().max(other.0.scale());
@@ -134,8 +133,8 @@ impl FromStr for Price {
 const MOST_PLAIN_DIGITS: usize = 18;
 
 /// The digits of a decimal number, and how many of them are decimal places. `None` if it has no digits, more than
-/// [`MOST_PLAIN_DIGITS`], or anything else than digits and a decimal point between two of them. Reading a [`Decimal`] takes
-/// several times as long.
+/// [`MOST_PLAIN_DIGITS`], or anything else than digits and a decimal point between two of them. Reading a [`Decimal`]
+/// takes several times as long.
 pub(super) fn read_plain(text: &str) -> Option<(u64, u32)> {
     let point = text.bytes().position(|byte| byte == b'.');
     let (whole, decimals) = match point {

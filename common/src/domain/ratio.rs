@@ -84,7 +84,8 @@ impl FromStr for Ratio {
     }
 }
 
-/// Reads a fraction with at most eight decimal places, as it is written in records. `None` if it is written in another way.
+/// Reads a fraction with at most eight decimal places, as it is written in records. `None` if it is written in another
+/// way.
 fn read_fraction(text: &str) -> Option<u64> {
     let (digits, places) = read_plain(text)?;
     digits.checked_mul(10_u64.pow(Ratio::DECIMALS.checked_sub(places)?))

@@ -97,6 +97,7 @@ fn a_window_of_too_many_ticks_has_everything_but_median_and_moving_average() {
     };
     let to_visit = |count: u64| scans.ticks_to_visit(pair, &view, Span::from_millis(count * 100).unwrap());
     assert_eq!((to_visit(7), to_visit(MAX_SCANNED_TICKS)), (Some(7), Some(MAX_SCANNED_TICKS)));
+    assert_eq!(to_visit(MAX_SCANNED_TICKS + 1), Some(0), "nothing is computed of more");
     let (most, too_many) = (ticks(MAX_SCANNED_TICKS), ticks(MAX_SCANNED_TICKS + 1));
     assert_eq!(
         (to_visit(7), to_visit(MAX_SCANNED_TICKS)),

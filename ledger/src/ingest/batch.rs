@@ -31,7 +31,8 @@ const MAX_REWRITE: Duration = Duration::from_secs(5);
 /// More threads than this would only wait for the store.
 const MAX_THREADS: usize = 4;
 
-/// How many threads decode a large batch. Asking the system takes longer than decoding a record, because it reads files.
+/// How many threads decode a large batch. Asking the system takes longer than decoding a record, because it reads
+/// files.
 static THREADS: LazyLock<usize> =
     LazyLock::new(|| thread::available_parallelism().map_or(1, NonZeroUsize::get).min(MAX_THREADS));
 
@@ -207,8 +208,7 @@ impl Ingest {
     }
 }
 
-/// Decodes messages. If there are many, as when a pod catches up, several threads decode them, because decoding is most
-/// of the work.
+/// Decodes messages. If there are many, as when a pod catches up, several threads decode them.
 fn records(entries: &[Entry]) -> Vec<Result<Record, NotRecord>> {
     let share = entries.len().div_ceil(*THREADS).max(WORTH_A_THREAD);
     let decode = |share: &[Entry]| share.iter().map(Entry::record).collect::<Vec<_>>();

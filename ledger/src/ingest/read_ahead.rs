@@ -8,16 +8,17 @@ use common::{
     domain::{Record, Sequence, Timestamp},
 };
 
-/// Once this many records have been read ahead, no more are read. They are stored together, which takes less time the more
-/// there are: each commit waits for the disk, and writes some rows again. More than this gains little, and a long commit
-/// delays requests that read the store.
+/// Once this many records have been read ahead, no more are read. They are stored together, which takes less time the
+/// more there are: each commit waits for the disk, and writes some rows again. More than this gains little, and a long
+/// commit delays requests that read the store.
 const MAX_ENTRIES: usize = 2_000;
 
-/// Once the records have this many bytes, no more are read either. This is the size of usual records, and bounds the memory.
+/// Once the records have this many bytes, no more are read either. Usual records have half of that. One more batch may
+/// follow, so the memory is bounded by this and a batch.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
 
-/// A reader that can have read ahead. Without that, the log's server would have nothing to do while a pod that catches up
-/// stores a batch, and the pod nothing while the server sends the next one.
+/// A reader that can have read ahead. Without that, the log's server would have nothing to do while a pod that catches
+/// up stores a batch, and the pod nothing while the server sends the next one.
 pub(super) struct ReadAhead {
     reader: Box<dyn LogReader>,
     ahead: VecDeque<Ahead>,

@@ -11,9 +11,9 @@ use tracing::{Span, field::Empty};
 /// would not help anybody.
 const MAX_LINKS: usize = 100;
 
-/// The span in which a batch is processed. If all records of the batch are of one slot, the span belongs to the trace of
-/// that slot: it is a child of the first record's span, and linked to the others. Otherwise it begins a trace of its own,
-/// which is linked to the records.
+/// The span in which a batch is processed. If all records of the batch are of one slot, the span belongs to the trace
+/// of that slot: it is a child of the first record's span, and linked to the others. Otherwise it begins a trace of its
+/// own, which is linked to the records.
 pub(super) fn of_ingest(batch: &Batch, system: &'static str) -> Span {
     if batch.entries.is_empty() {
         return Span::none();

@@ -153,8 +153,8 @@ async fn while_a_pod_catches_up_its_averages_are_those_of_its_store() {
     let (begin, end, keep) = (200, 19_200_u64, Duration::from_secs(3_600));
     let entries: Vec<Entry> = (1..=end).map(entry).collect();
     let newest_slot = entries.last().unwrap().record().unwrap().covers_up_to();
-    // The newest slot is 9,600, so the windows begin again two hours before that, at slot 8,880. The pod ends before that,
-    // shortly after that, and at the end of the log.
+    // The newest slot is 9,600, so the windows begin again two hours before that, at slot 8,880. The pod ends before
+    // that, shortly after that, and at the end of the log.
     for until in [12_000, 17_780, end] {
         let folder = tempfile::tempdir().unwrap();
         let reader = |until: u64, next, newest_slot| Held {

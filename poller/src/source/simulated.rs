@@ -1,9 +1,9 @@
 //! A simulated market, for trying Tickwell without internet access.
 //!
 //! Each asset has a value in US dollars, which is a pure function of the time (value noise on several time scales, in
-//! integers), so that prices do not jump when the process restarts. The price of a pair is the value of its base divided
-//! by the value of its quote, so that prices fit each other. Occasionally a venue fails or is far off, so that the
-//! verdicts on its quotes can be seen.
+//! integers), so that prices do not jump when the process restarts. The price of a pair is the value of its base
+//! divided by the value of its quote, so that prices fit each other. Occasionally a venue fails or is far off, so that
+//! the verdicts on its quotes can be seen.
 
 use async_trait::async_trait;
 use common::domain::{Failure, Origin, Pair, Price, Slot, SourceName, Timestamp};

@@ -48,8 +48,8 @@ pub(crate) fn ignore_slash(request: &mut Request) {
     }
 }
 
-/// Responds to a request of the dialect. Errors are written as CoinGecko writes them. If the dialect is turned off, its paths
-/// are unknown.
+/// Responds to a request of the dialect. Errors are written as CoinGecko writes them. If the dialect is turned off, its
+/// paths are unknown.
 pub(crate) async fn speak(next: SharedEndpoint, request: Request, is_on: bool) -> Result<Response> {
     if !is_on {
         return Err(Problem::new(Code::NotFound, "there is no such route; see /docs").into());

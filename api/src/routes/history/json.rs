@@ -1,7 +1,7 @@
 //! The JSON of history, written directly.
 //!
-//! A page has thousands of values, and the serializer of `serde_json` takes more than twice as long for them, because it
-//! looks for characters to escape. There are none in times, prices and cursors.
+//! A page has thousands of values, and the serializer of `serde_json` takes more than twice as long for them, because
+//! it looks for characters to escape. There are none in times, prices and cursors.
 
 use std::fmt::{Display, Write};
 

@@ -5,11 +5,11 @@
 //!
 //! - [`survive`] turns a refusal that passes, such as a rate limit, into a stream that says when to reconnect, and why,
 //!   and ends.
-//! - A stream that cannot continue after the client's cursor begins with a [`Reset`](super::reset::Reset), and then with
-//!   the newest events.
+//! - A stream that cannot continue after the client's cursor begins with a [`Reset`](super::reset::Reset), and then
+//!   with the newest events.
 //!
-//! Everything else, such as a missing key or an unknown pair, is a problem like on any other route. So is everything for
-//! NDJSON and WebSocket, whose clients can read problems.
+//! Everything else, such as a missing key or an unknown pair, is a problem like on any other route. So is everything
+//! for NDJSON and WebSocket, whose clients can read problems.
 
 use bytes::Bytes;
 use common::domain::Words;
@@ -42,8 +42,8 @@ pub(crate) fn is_asked(request: &Request) -> bool {
     chosen == Some(StreamFormat::Sse)
 }
 
-/// Turns a refusal that passes into a stream that ends at once. The headers of the refusal stay, and so does its code for
-/// the metrics.
+/// Turns a refusal that passes into a stream that ends at once. The headers of the refusal stay, and so does its code
+/// for the metrics.
 pub(crate) async fn survive(next: SharedEndpoint, request: Request) -> Result<Response> {
     let is_asked = is_asked(&request);
     let mut response = into_response(next.call(request).await);

@@ -1,8 +1,8 @@
 //! The opening and closing handshakes of WebSockets, and how a browser learns why one is refused.
 //!
 //! A browser does not show a page the response to a refused handshake: whatever the status is, the page gets close code
-//! 1006. So the handshake of a browser is completed even if the request is refused, and the socket is closed with a code
-//! that says why. Programs get the refusal as an HTTP response.
+//! 1006. So the handshake of a browser is completed even if the request is refused, and the socket is closed with a
+//!       code that says why. Programs get the refusal as an HTTP response.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},

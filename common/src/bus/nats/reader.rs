@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// The largest number of entries in a batch. Large batches make the store's transactions efficient while the reader
-/// catches up. The limit keeps each transaction short.
+/// catches up. The limit bounds the memory.
 const MAX_BATCH_ENTRIES: usize = 1_000;
 
 /// The pause between checks of the stream. The pause and the timeout of a request add up to five seconds. So within

@@ -292,8 +292,8 @@ impl Restore {
         }
     }
 
-    /// Completes the transfer, and compares the restored stream with the backup. Returns how many messages the server deleted
-    /// immediately because they had expired.
+    /// Completes the transfer, and compares the restored stream with the backup. Returns how many messages the server
+    /// deleted immediately because they had expired.
     pub async fn finish(&mut self, now: Timestamp) -> Result<u64, MaintenanceError> {
         let Restored { state } = self.nats.ask(&self.target, Bytes::new()).await?;
         let expired = expired_messages(&self.description, &state, now);
@@ -372,8 +372,8 @@ async fn keep(lease: Arc<NatsLease>, mut hold: Hold, stop: CancellationToken) ->
     Some(hold)
 }
 
-/// How many messages of a backup are missing because they had expired. `None` if the restored stream differs in any other
-/// way.
+/// How many messages of a backup are missing because they had expired. `None` if the restored stream differs in any
+/// other way.
 fn expired_messages(description: &Description, found: &Contents, now: Timestamp) -> Option<u64> {
     let expected = &description.state;
     if found.last_seq != expected.last_seq {

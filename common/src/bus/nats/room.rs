@@ -1,4 +1,5 @@
-//! Explains that a server has too little storage for a stream: how many bytes the stream needs, and where to allow them.
+//! Explains that a server has too little storage for a stream: how many bytes the stream needs, and where to allow
+//! them.
 
 use std::time::Duration;
 
@@ -6,13 +7,13 @@ use async_nats::jetstream::{self, ErrorCode};
 
 use super::BY_HAND;
 
-/// How long a cluster may take until the space of a deleted stream is free. Each server tells the others every ten seconds
-/// how much is reserved on it.
+/// How long a cluster may take until the space of a deleted stream is free. Each server tells the others every ten
+/// seconds how much is reserved on it.
 pub(super) const FREED_WITHIN: Duration = Duration::from_secs(30);
 
 /// What to do if the server refused a stream because its storage limit is too small. `None` if the server refused the
-/// stream for another reason. `max_bytes` is the stream's size limit, which the server reserves as soon as the stream is
-/// created.
+/// stream for another reason. `max_bytes` is the stream's size limit, which the server reserves as soon as the stream
+/// is created.
 pub(super) fn too_small(reason: &jetstream::Error, max_bytes: i64) -> Option<String> {
     is_too_small(reason).then(|| {
         format!(

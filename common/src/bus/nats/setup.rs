@@ -75,9 +75,8 @@ impl Nats {
     }
 
     /// Creates the log's stream, the lease bucket and the mirror if they do not exist, and corrects differences from
-    /// their definitions, except where that would lose records. A server without an account for external subscribers gets
-    /// no mirror. `max_bytes` is the size limit of the log, if it should be
-    /// larger than in the definition.
+    /// their definitions, except where that would lose records. A server without an account for external subscribers
+    /// gets no mirror. `max_bytes` is the size limit of the log, if it should be larger than in the definition.
     pub async fn apply(&self, lease: Span, max_bytes: Option<i64>) -> Result<Vec<StreamReport>, NatsError> {
         let [log, bucket] = self.definitions(lease)?;
         let log = Config { max_bytes: max_bytes.unwrap_or_default().max(log.max_bytes), ..log };

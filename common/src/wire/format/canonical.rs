@@ -1,8 +1,9 @@
-//! Reads ticks that are written exactly as this version writes them: the same members in the same order, without spaces.
+//! Reads ticks that are written exactly as this version writes them: the same members in the same order, without
+//! spaces.
 //!
 //! Nearly all records are such ticks, and a pod that rebuilds its store decodes millions of them. A reader that knows
-//! what comes next takes a small part of the time of serde, which must expect any member anywhere. Every other record is
-//! read with serde. Both readers apply the same rules, because both end in the same conversion to a [`Record`].
+//! what comes next takes a small part of the time of serde, which must expect any member anywhere. Every other record
+//! is read with serde. Both readers apply the same rules, because both end in the same conversion to a [`Record`].
 
 use std::str::FromStr;
 
@@ -11,8 +12,8 @@ use crate::domain::Record;
 
 /// Reads a tick. `None` if it is written in any other way, or if it is invalid.
 pub(in crate::wire) fn read_tick(bytes: &[u8]) -> Option<Record> {
-    // A text with escapes is left to serde, as is one with control characters, which JSON does not allow. One pass over all
-    // bytes takes less time than looking for them in each text.
+    // A text with escapes is left to serde, as is one with control characters, which JSON does not allow. One pass over
+    // all bytes takes less time than looking for them in each text.
     let is_plain = bytes.iter().fold(true, |plain, byte| plain & (*byte >= b' ') & (*byte != b'\\'));
     let mut rest = Rest(std::str::from_utf8(bytes).ok().filter(|_| is_plain)?);
     rest.skip(br#"{"version":2,"kind":"tick","pair":""#)?;
@@ -49,8 +50,8 @@ pub(in crate::wire) fn read_tick(bytes: &[u8]) -> Option<Record> {
 struct Rest<'a>(&'a str);
 
 impl Rest<'_> {
-    /// Skips these bytes, if they come next. Their number is known when this is compiled, so that the comparison needs no
-    /// call.
+    /// Skips these bytes, if they come next. Their number is known when this is compiled, so that the comparison needs
+    /// no call.
     fn skip<const LENGTH: usize>(&mut self, expected: &[u8; LENGTH]) -> Option<()> {
         let next: &[u8; LENGTH] = self.0.as_bytes().first_chunk()?;
         self.0 = self.0.get(LENGTH..).filter(|_| next == expected)?;
