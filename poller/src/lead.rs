@@ -20,7 +20,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::metrics::{LeadStateLabel, Metrics};
+use crate::{
+    metrics::{LeadStateLabel, Metrics},
+    publish::soon_after,
+};
 
 /// The longest pause between claims, however long the lease's span is, so that a standby takes over quickly.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -135,7 +138,10 @@ impl LeaseKeeper {
                     // other poller can get the lease.
                     pause = self.lease.span();
                 }
-                () = self.claim_after(pause) => {
+                may_claim = self.wait_to_claim(pause) => {
+                    if may_claim {
+                        self.claim(&finished).await;
+                    }
                     pause = (self.lease.span() / CLAIMS_PER_SPAN).min(LONGEST_PAUSE);
                 }
             }
@@ -144,7 +150,8 @@ impl LeaseKeeper {
         Ok(())
     }
 
-    async fn claim_after(&mut self, pause: Duration) {
+    /// Waits until the lease is to be claimed. Returns false if a standby cannot reach it.
+    async fn wait_to_claim(&self, pause: Duration) -> bool {
         let next = Instant::now() + pause;
         match self.leadership.now() {
             LeadState::Leading { .. } => sleep_until(next.min(self.until)).await,
@@ -152,17 +159,30 @@ impl LeaseKeeper {
         }
         if self.was_unreachable && self.leadership.now() == LeadState::Standby {
             if !self.lease.is_reachable().await {
-                return;
+                return false;
             }
             sleep(SUSPENDED_LEADER_HEAD_START).await;
         }
+        true
+    }
+
+    /// Claims or renews the lease. If the poller is to end meanwhile, this still waits for the response, though not for
+    /// long. The server may have stored the claim, and then the lease can only be released with the revision in the
+    /// response.
+    async fn claim(&mut self, finished: &CancellationToken) {
         // The lease's span is counted from before the request. The server counts from when it stores the claim,
         // which is later. So this poller considers the lease lost before the server does.
         let sent_at = Instant::now();
-        let claim = self.lease.claim(self.held);
-        let claimed = match self.leadership.now() {
-            LeadState::Leading { .. } => timeout_at(self.until, claim).await,
-            LeadState::Standby | LeadState::Suspended => Ok(claim.await),
+        let claim = async {
+            let claim = self.lease.claim(self.held);
+            match self.leadership.now() {
+                LeadState::Leading { .. } => timeout_at(self.until, claim).await,
+                LeadState::Standby | LeadState::Suspended => Ok(claim.await),
+            }
+        };
+        let claimed = tokio::select! {
+            claimed = claim => claimed,
+            () = soon_after(finished, RELEASE_TIME) => return,
         };
         self.was_unreachable = !matches!(claimed, Ok(Ok(_)));
         match claimed {

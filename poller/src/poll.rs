@@ -197,12 +197,13 @@ impl Poll {
             };
             let ahead = self.clock_check.ahead();
             self.metrics.clock_ahead.set(ahead.unwrap_or_default().as_secs_f64());
-            untrusted = ahead.map(|ahead| {
-                self.health.clock_is_ahead(ahead);
-                slot
-            });
+            untrusted = ahead.map(|_| slot);
             if untrusted.is_some() {
-                self.hand_over();
+                // If it was too late to ask the witnesses in this slot, they are asked in the next one.
+                if let Some(ahead) = self.clock_check.contradicted() {
+                    self.health.clock_is_ahead(ahead);
+                    self.hand_over();
+                }
                 continue;
             }
             newest = slot;

@@ -21,6 +21,8 @@ struct State {
     revision: u64,
     silent: bool,
     hangs: bool,
+    /// How long the response to a claim takes that has been stored.
+    delay: Duration,
 }
 
 struct Client {
@@ -52,22 +54,9 @@ impl Lease for Client {
         if self.server.state().hangs {
             std::future::pending::<()>().await;
         }
-        let mut state = self.server.state();
-        if state.silent {
-            return Err(LeaseError("no response".into()));
-        }
-        let holder = state.holder.filter(|(_, since)| since.elapsed() < SPAN);
-        if let Some((holder, _)) = holder
-            && (holder != self.id || held.is_none_or(|held| held.revision != state.revision))
-        {
-            return Ok(Claim::Taken(Some(holder)));
-        }
-        let expired = holder.is_none();
-        state.revision += 1;
-        let revision = state.revision;
-        state.holder = Some((self.id, Instant::now()));
-        let term = held.filter(|_| !expired).map_or(Term(revision), |held| held.term);
-        Ok(Claim::Held(Hold { term, revision }))
+        let (claim, delay) = self.store(held);
+        sleep(delay).await;
+        claim
     }
 
     async fn release(&self, held: Hold) -> bool {
@@ -77,6 +66,29 @@ impl Lease for Client {
             state.holder = None;
         }
         is_ours
+    }
+}
+
+impl Client {
+    /// What the server does with a claim, and how long its response takes.
+    fn store(&self, held: Option<Hold>) -> (Result<Claim, LeaseError>, Duration) {
+        let mut state = self.server.state();
+        let delay = state.delay;
+        if state.silent {
+            return (Err(LeaseError("no response".into())), delay);
+        }
+        let holder = state.holder.filter(|(_, since)| since.elapsed() < SPAN);
+        if let Some((holder, _)) = holder
+            && (holder != self.id || held.is_none_or(|held| held.revision != state.revision))
+        {
+            return (Ok(Claim::Taken(Some(holder))), delay);
+        }
+        let expired = holder.is_none();
+        state.revision += 1;
+        let revision = state.revision;
+        state.holder = Some((self.id, Instant::now()));
+        let term = held.filter(|_| !expired).map_or(Term(revision), |held| held.term);
+        (Ok(Claim::Held(Hold { term, revision })), delay)
     }
 }
 
@@ -134,6 +146,40 @@ async fn a_released_lease_is_taken_within_one_claim() {
     one.finished.cancel();
     sleep(SPAN / CLAIMS_PER_SPAN + Duration::from_millis(1)).await;
     assert!(other.term().is_some());
+}
+
+/// The lease that a poller renews while it ends, or while another one turns out to lead, is released nevertheless.
+#[tokio::test(start_paused = true)]
+async fn a_lease_is_released_with_the_revision_of_a_renewal_in_progress() {
+    for ends in [true, false] {
+        let server = Arc::new(Server::default());
+        let one = start(&server, 1);
+        pass(3).await;
+        server.state().delay = RELEASE_TIME / 2;
+        let before = server.state().revision;
+        while server.state().revision == before {
+            sleep(Duration::from_millis(1)).await;
+        }
+        if ends {
+            one.finished.cancel()
+        } else {
+            one.leadership.fenced()
+        }
+        sleep(RELEASE_TIME).await;
+        assert!(server.state().holder.is_none(), "{ends}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_poller_does_not_wait_long_for_a_renewal_when_it_ends() {
+    let server = Arc::new(Server::default());
+    let one = start(&server, 1);
+    pass(3).await;
+    server.state().hangs = true;
+    pass(2).await;
+    one.finished.cancel();
+    sleep(RELEASE_TIME + Duration::from_millis(1)).await;
+    assert!(server.state().holder.is_none());
 }
 
 #[tokio::test(start_paused = true)]

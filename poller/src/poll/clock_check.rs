@@ -27,6 +27,8 @@ pub(super) struct ClockCheck {
     trusted: Option<(Timestamp, Instant)>,
     /// How far the clock seems to be ahead. None while it is trusted.
     ahead: Option<Duration>,
+    /// Whether the witnesses have been asked since the clock seems to be ahead.
+    has_asked: bool,
 }
 
 impl ClockCheck {
@@ -54,6 +56,7 @@ impl ClockCheck {
     pub(super) fn compare(&mut self, now: Timestamp, behind: &[Option<Duration>]) {
         let needed = MIN_AGREEING.min(behind.len());
         let times: Vec<Duration> = behind.iter().flatten().copied().collect();
+        self.has_asked = true;
         match (self.trusted, self.ahead) {
             // Simulated prices have no witnesses.
             _ if needed == 0 => self.trust(now),
@@ -85,8 +88,14 @@ impl ClockCheck {
         self.ahead
     }
 
+    /// How far the clock seems to be ahead, if the witnesses did not agree with it. None if it is trusted, or if it is not
+    /// known yet whether they agree.
+    pub(super) fn contradicted(&self) -> Option<Duration> {
+        self.ahead.filter(|_| self.has_asked)
+    }
+
     fn trust(&mut self, now: Timestamp) {
-        (self.trusted, self.ahead) = (Some((now, Instant::now())), None);
+        (self.trusted, self.ahead, self.has_asked) = (Some((now, Instant::now())), None, false);
     }
 }
 
