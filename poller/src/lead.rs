@@ -20,10 +20,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    metrics::{LeadStateLabel, Metrics},
-    publish::soon_after,
-};
+use crate::metrics::{LeadStateLabel, Metrics};
 
 /// The longest pause between claims, however long the lease's span is, so that a standby takes over quickly.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -337,6 +334,12 @@ impl Leadership {
             self.fenced.notify_one();
         }
     }
+}
+
+/// Waits until the process is stopped, and then for `time`.
+pub(crate) async fn soon_after(stop: &CancellationToken, time: Duration) {
+    stop.cancelled().await;
+    sleep(time).await;
 }
 
 #[cfg(test)]

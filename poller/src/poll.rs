@@ -37,9 +37,9 @@ use tracing::{
 use crate::{
     aggregate::aggregate,
     config::{Member, Role, Settings},
-    lead::{LeadState, Leadership},
+    lead::{LeadState, Leadership, soon_after},
     metrics::Metrics,
-    publish::{PolledSlot, Takeover, soon_after},
+    publish::{PolledSlot, Takeover},
     source::{
         Answers,
         patience::{FALLBACK_RESERVE, poll_time},

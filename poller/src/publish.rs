@@ -30,7 +30,7 @@ use tracing::{Instrument, Span, field::Empty};
 use crate::{
     backfill::Backfill,
     config::Settings,
-    lead::{LeadState, Leadership},
+    lead::{LeadState, Leadership, soon_after},
     metrics::Metrics,
 };
 
@@ -373,12 +373,6 @@ impl Publisher {
             polled = progress.slots.recv() => polled.map(drop).ok_or(PublishError::Stopped),
         }
     }
-}
-
-/// Waits until the process is stopped, and then for `time`.
-pub(crate) async fn soon_after(stop: &CancellationToken, time: Duration) {
-    stop.cancelled().await;
-    tokio::time::sleep(time).await;
 }
 
 #[cfg(test)]
