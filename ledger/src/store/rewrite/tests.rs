@@ -107,7 +107,7 @@ fn a_store_is_rewritten_only_if_it_is_large_and_has_grown() {
     let due = |file_bytes, last| is_due(last, file_bytes);
     let attempt = |file_bytes, failed| Some(Attempt { file_bytes, failed });
     assert!(due(MIN_FILE_BYTES, None) && !due(MIN_FILE_BYTES - 1, None));
-    assert!(!due(149 << 20, attempt(100 << 20, None)) && due(150 << 20, attempt(100 << 20, None)));
+    assert!(!due(116 << 20, attempt(100 << 20, None)) && due(117 << 20, attempt(100 << 20, None)));
     let now = Instant::now();
     assert!(!due(900 << 20, attempt(100 << 20, Some(now))));
     let earlier = now.checked_sub(RETRY_PAUSE);
