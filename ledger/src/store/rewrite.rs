@@ -1,7 +1,7 @@
 //! Rewriting the store when the rows that are in use are only a small part of its files.
 //!
 //! sled appends every write to its files, and does not give all the space of replaced rows back. After a year of
-//! commits, the files are about seven times as large as the rows. So the rows are copied to a new database beside the
+//! commits, the files are many times as large as the rows. So the rows are copied to a new database beside the
 //! store, while commits wait, and the two directories change places in one step. The rows of the new database are those
 //! of the old one, so readers and the writer continue as before. After a crash, either the old or the new database is in
 //! place, and the other one is removed when the store is opened.
@@ -29,8 +29,8 @@ const MIN_FILE_BYTES: u64 = 64 * 1024 * 1024;
 /// large as the rows.
 const MIN_FACTOR: (u64, u64) = (9, 4);
 
-/// After an attempt, the files must grow by this share before the next one: a sixth. With two pairs, that takes three
-/// weeks, and a rewrite takes about a second.
+/// After an attempt, the files must grow by this share before the next one: a sixth. With two pairs, that takes about
+/// ten days, and a rewrite takes less than a second.
 const GROWTH: (u64, u64) = (7, 6);
 
 /// The files of the copy are at most this many times larger than the rows.
