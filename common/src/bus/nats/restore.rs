@@ -21,7 +21,7 @@ use super::{
     Cut, Nats, NatsLease, REQUEST_TIMEOUT,
     maintenance::{Contents, Description, MaintenanceError, STEP_TIMEOUT, json, read, refused_or, silent},
     replicas::Replicas,
-    room::{FREED_WITHIN, too_small},
+    room::{retry_until_freed, too_small},
     stream::{RESTORE_MARK, RESTORED_MARK, is_being_restored},
 };
 use crate::{
@@ -234,17 +234,8 @@ impl Restore {
             marked.config.insert(DENY_DELETE.to_owned(), false.into());
         }
         self.has_begun = true;
-        // In a cluster, the space of a stream that was deleted just before is free after a while.
-        let deadline = Instant::now() + FREED_WITHIN;
-        let target = retry(
-            || self.request(&marked),
-            |error| match error {
-                MaintenanceError::TooSmall(_) if self.nats.replicas > 1 && Instant::now() < deadline => {
-                    Ok(())
-                }
-                error => Err(error),
-            },
-        );
+        let lacks_room = |error: &MaintenanceError| matches!(error, MaintenanceError::TooSmall(_));
+        let target = retry_until_freed(self.nats.replicas, || self.request(&marked), lacks_room);
         self.target = target.await?.deliver_subject;
         Ok(())
     }

@@ -4,12 +4,26 @@
 use std::time::Duration;
 
 use async_nats::jetstream::{self, ErrorCode};
+use tokio::time::Instant;
 
 use super::BY_HAND;
+use crate::retry::retry;
 
 /// How long a cluster may take until the space of a deleted stream is free. Each server tells the others every ten
 /// seconds how much is reserved on it.
-pub(super) const FREED_WITHIN: Duration = Duration::from_secs(30);
+const FREED_WITHIN: Duration = Duration::from_secs(30);
+
+/// Repeats an attempt to create a stream while it fails because there is no room, if the space of a stream that was deleted
+/// just before may become free: in a cluster, for a while.
+pub(super) async fn retry_until_freed<T, E, F: Future<Output = Result<T, E>>>(
+    replicas: usize,
+    attempt: impl Fn() -> F,
+    lacks_room: impl Fn(&E) -> bool,
+) -> Result<T, E> {
+    let deadline = Instant::now() + FREED_WITHIN;
+    let may_be_freed = || replicas > 1 && Instant::now() < deadline;
+    retry(attempt, |error| if lacks_room(&error) && may_be_freed() { Ok(()) } else { Err(error) }).await
+}
 
 /// What to do if the server refused a stream because its storage limit is too small. `None` if the server refused the
 /// stream for another reason. `max_bytes` is the stream's size limit, which the server reserves as soon as the stream

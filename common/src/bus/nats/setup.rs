@@ -6,17 +6,16 @@ use async_nats::jetstream::{
     context::{CreateStreamError, CreateStreamErrorKind},
     stream::{Config, Info},
 };
-use tokio::time::Instant;
 
 use super::{
     Nats, NatsError,
     difference::{Difference, corrected, differences},
     lease,
     replicas::Replicas,
-    room::{FREED_WITHIN, too_small},
+    room::{retry_until_freed, too_small},
     stream::is_being_restored,
 };
-use crate::{bus::ReadError, domain::Span, retry::retry};
+use crate::{bus::ReadError, domain::Span};
 
 /// How a stream compares with its definition.
 #[derive(Debug)]
@@ -124,21 +123,14 @@ impl Nats {
 
     /// Creates a stream. In a cluster, waits a while for the space of a stream that was deleted just before.
     async fn create(&self, context: &jetstream::Context, wanted: &Config) -> Result<(), NatsError> {
-        let deadline = Instant::now() + FREED_WITHIN;
-        let created = retry(
-            || context.create_stream(wanted),
-            |error| match error.kind() {
-                CreateStreamErrorKind::JetStream(reason)
-                    if too_small(&reason, wanted.max_bytes).is_some()
-                        && self.replicas > 1
-                        && Instant::now() < deadline =>
-                {
-                    Ok(())
-                }
-                _ => Err(self.setup_error("create", wanted, error)),
-            },
-        );
-        created.await.map(drop)
+        let lacks_room = |error: &CreateStreamError| {
+            matches!(
+                error.kind(),
+                CreateStreamErrorKind::JetStream(reason) if too_small(&reason, wanted.max_bytes).is_some()
+            )
+        };
+        let created = retry_until_freed(self.replicas, || context.create_stream(wanted), lacks_room).await;
+        created.map(drop).map_err(|error| self.setup_error("create", wanted, error))
     }
 
     /// Corrects these differences, and returns the new options of the stream.
