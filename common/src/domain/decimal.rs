@@ -1,4 +1,4 @@
-//! Decimals as text.
+//! Decimals are written as text, and read from it.
 
 use std::fmt;
 
@@ -40,6 +40,27 @@ impl fmt::Display for Digits {
         }
         formatter.write_str(str::from_utf8(text.get(start..).unwrap_or_default()).unwrap_or_default())
     }
+}
+
+/// The largest number of digits that always fit into 64 bits with room for a sign.
+const MOST_PLAIN_DIGITS: usize = 18;
+
+/// The digits of a decimal number, and how many of them are decimal places. `None` if it has no digits, more than
+/// [`MOST_PLAIN_DIGITS`], or anything else than digits and a decimal point between two of them. Reading a [`Decimal`]
+/// takes several times as long.
+pub(super) fn read_plain(text: &str) -> Option<(u64, u32)> {
+    let point = text.bytes().position(|byte| byte == b'.');
+    let (whole, decimals) = match point {
+        None => (text, ""),
+        Some(point) => (text.get(..point)?, text.get(point + 1..)?),
+    };
+    let is_complete = !whole.is_empty() && point.is_some() != decimals.is_empty();
+    if !is_complete || whole.len() + decimals.len() > MOST_PLAIN_DIGITS {
+        return None;
+    }
+    let add = |number: u64, digit: u8| digit.is_ascii_digit().then(|| number * 10 + u64::from(digit - b'0'));
+    let digits = decimals.bytes().try_fold(whole.bytes().try_fold(0, add)?, add)?;
+    Some((digits, u32::try_from(decimals.len()).ok()?))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use rust_decimal::Decimal;
 
-use super::{Price, price::read_plain};
+use super::{Price, decimal::read_plain};
 
 /// How far two prices are apart, relative to a price: never negative, stored in units of 10⁻⁸.
 ///
