@@ -191,8 +191,9 @@ impl Store {
         &self.path
     }
 
-    /// Whether the data file is still where it was when the store was opened. If somebody has deleted or replaced it,
-    /// the process writes to a file that no longer has a name, and everything in it is lost when the process ends.
+    /// Whether the data file is still where it was when the store was opened. If another program has deleted or
+    /// replaced it, the process writes to a file that no longer has a name, and everything in it is lost when the
+    /// process ends.
     pub fn is_in_place(&self) -> bool {
         self.file == open::place(&self.path)
     }

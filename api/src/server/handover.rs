@@ -180,7 +180,7 @@ impl AsyncWrite for Lent {
         self.connection.as_ref().is_some_and(AsyncWrite::is_write_vectored)
     }
 
-    /// hyper flushes the connection when its own buffer is empty. So if somebody waits to take the connection over, the
+    /// hyper flushes the connection when its own buffer is empty. So if a task waits to take the connection over, the
     /// head has been sent.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = self.connection()?.poll_flush(context);

@@ -47,8 +47,8 @@ const EXEMPT: [&str; 3] = ["/livez", "/readyz", "/version"];
 /// How many clients are remembered before idle ones are forgotten.
 const MAX_LIMITED_CLIENTS: usize = 10_000;
 
-/// The remembered clients are counted once in this many requests, because that locks
-/// all parts of the map one after the other.
+/// The remembered clients are counted once in this many requests, because that locks all parts of the map one
+/// after the other.
 const COUNTED_EVERY: u32 = 64;
 
 const POLICY_HEADER: HeaderName = HeaderName::from_static("ratelimit-policy");

@@ -8,7 +8,7 @@ use common::{
 use tracing::{Span, field::Empty};
 
 /// How many records a batch links to at most. A pod that catches up stores thousands of records at once, and more links
-/// would not help anybody.
+/// would be of no use.
 const MAX_LINKS: usize = 100;
 
 /// The span in which a batch is processed. If all records of the batch are of one slot, the span belongs to the trace

@@ -16,8 +16,8 @@ use tokio::time::Instant;
 /// Smaller jumps are ignored. Normal clock adjustments are smaller, and real time soon catches up with the clock.
 pub(super) const MIN_JUMP: Duration = Duration::from_secs(60);
 
-/// How many witnesses must agree with the clock after a jump. A single one may have the same wrong clock, because it runs
-/// on this machine. If there is only one witness at all, it is enough.
+/// How many witnesses must agree with the clock after a jump. A single one may have the same wrong clock, because it
+/// runs on this machine. If there is only one witness at all, it is enough.
 const MIN_AGREEING: usize = 2;
 
 /// Whether the clock is trusted.
@@ -88,8 +88,8 @@ impl ClockCheck {
         self.ahead
     }
 
-    /// How far the clock seems to be ahead, if the witnesses did not agree with it. None if it is trusted, or if it is not
-    /// known yet whether they agree.
+    /// How far the clock seems to be ahead, if the witnesses did not agree with it. None if it is trusted, or if it is
+    /// not known yet whether they agree.
     pub(super) fn contradicted(&self) -> Option<Duration> {
         self.ahead.filter(|_| self.has_asked)
     }

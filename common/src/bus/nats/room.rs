@@ -13,8 +13,8 @@ use crate::retry::retry;
 /// seconds how much is reserved on it.
 const FREED_WITHIN: Duration = Duration::from_secs(30);
 
-/// Repeats an attempt to create a stream while it fails because there is no room, if the space of a stream that was deleted
-/// just before may become free: in a cluster, for a while.
+/// Repeats an attempt to create a stream while it fails because there is no room, if the space of a stream that was
+/// deleted just before may become free: in a cluster, for a while.
 pub(super) async fn retry_until_freed<T, E, F: Future<Output = Result<T, E>>>(
     replicas: usize,
     attempt: impl Fn() -> F,
